@@ -1,0 +1,16 @@
+# What libvq links, all from Debian 12. One line each on why is in README.md.
+find_package(PkgConfig REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS C)
+find_package(PNG 1.6 REQUIRED)
+find_package(JPEG REQUIRED)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.14)
+pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas>=0.3.20)
+pkg_check_modules(LIBMD REQUIRED IMPORTED_TARGET libmd)
+set(LIBVQ_DEPENDENCIES
+    PNG::PNG
+    JPEG::JPEG
+    PkgConfig::JANSSON
+    PkgConfig::OPENBLAS
+    PkgConfig::LIBMD
+    OpenMP::OpenMP_C
+    m)

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file codecs/train.h
+ * Training a codec's model from signals.
+ */
+#ifndef CODECS_TRAIN_H
+#define CODECS_TRAIN_H
+
+#include "codecs/codec.h"
+#include "rvq/residual.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * Where training signals come from: read the index-th of count signals. Called in rising order, possibly more
+ * than once for each. The signal becomes the trainer's. A status other than VQ_OK ends the training.
+ */
+typedef struct vq_signal_source {
+    size_t count;
+    vq_status (*read)(void *context, size_t index, vq_signal **out);
+    void *context;
+} vq_signal_source;
+
+/** All zero = the recipe of the built-in model. */
+typedef struct vq_codec_train_opts {
+    size_t struct_size;      /**< sizeof(vq_codec_train_opts) */
+    uint32_t levels;         /**< 0 = the recipe's */
+    uint32_t k;              /**< codewords per level; 0 = the recipe's */
+    uint32_t dim;            /**< coefficients kept per position; 0 = the recipe's */
+    uint32_t max_iterations; /**< of k-means, per level; 0 = the recipe's */
+    size_t max_vectors;      /**< latents kept, sampled evenly; 0 = 2^20 */
+    uint64_t seed;
+    int threads;
+    const vq_quantizer *resume; /**< first levels of an interrupted run; NULL = none */
+    int (*level_done)(void *context, uint32_t level, const vq_quantizer *so_far,
+                      const vq_kmeans_report *report); /**< as in vq_residual_train_opts */
+    int (*progress)(void *context, uint32_t level, const vq_kmeans_progress *progress);
+    int (*reading)(void *context, size_t done, size_t count); /**< signals read so far */
+    void *context;
+} vq_codec_train_opts;
+
+#define VQ_CODEC_TRAIN_OPTS_INIT                                                                   \
+    {                                                                                              \
+        sizeof(vq_codec_train_opts), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL             \
+    }
+
+/**
+ * Train the model of a front end.
+ * @param[out] model the tensors to write with vq_safetensors_write(); owned by the caller.
+ * @param      codec the front end's name: "image".
+ * @return VQ_OK, VQ_E_ARG (unknown front end, too few signals), VQ_E_NOMEM, VQ_E_CANCELLED, or what the
+ *         source returned.
+ */
+VQ_API vq_status vq_codec_train(vq_tensors **model, const char *codec,
+                                const vq_signal_source *source, const vq_codec_train_opts *opts);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

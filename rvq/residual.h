@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file rvq/residual.h
+ * Residual vector quantization: a stack of codebooks, each of which codes what the ones before it left
+ * over (Juang and Gray 1982; Barnes et al. 1996; "RVQ" of SoundStream, Zeghidour et al. 2021).
+ * The decoded vector is the sum of one codeword per level, so any prefix of the levels decodes.
+ */
+#ifndef RVQ_RESIDUAL_H
+#define RVQ_RESIDUAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vq/kmeans.h"
+#include "vq/quantizer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * Make a residual quantizer, kind "residual". Encoding is greedy: each level takes the codeword nearest to the
+ * residual; the residual is computed in float32, one subtraction per level.
+ * @param codebooks levels codebooks of one dimension, Euclidean; owned by the quantizer on VQ_OK, left
+ *                  to the caller otherwise.
+ * @return VQ_OK, VQ_E_ARG, VQ_E_NOMEM.
+ */
+VQ_API vq_status vq_residual_create(vq_quantizer **out, vq_codebook *const *codebooks,
+                                    uint32_t levels);
+
+typedef struct vq_residual_train_opts {
+    size_t struct_size; /**< sizeof(vq_residual_train_opts) */
+    uint32_t levels;    /**< 0 = 4; at most VQ_MAX_LEVELS */
+    const uint32_t *k;  /**< levels sizes; NULL = kmeans.k for every level */
+    vq_kmeans_opts
+        kmeans; /**< for each level; `seeds` must be NULL; level l uses kmeans.seed + l */
+    const vq_quantizer
+        *resume; /**< a residual quantizer that holds the first levels already; NULL = none */
+    /** Called after each level with all levels so far, borrowed: for checkpoints and progress. May be
+     *  NULL. Not 0 = stop: VQ_E_CANCELLED. */
+    int (*level_done)(void *context, uint32_t level, const vq_quantizer *so_far,
+                      const vq_kmeans_report *report);
+    void *level_context;
+} vq_residual_train_opts;
+
+#define VQ_RESIDUAL_TRAIN_OPTS_INIT                                                                \
+    {                                                                                              \
+        sizeof(vq_residual_train_opts), 0, NULL, VQ_KMEANS_OPTS_INIT, NULL, NULL, NULL             \
+    }
+
+/**
+ * Train level after level, each by k-means on the residuals of the ones before. Needs a working copy
+ * of x (n x d floats). Resuming gives the same quantizer as an uninterrupted run, bit for bit.
+ * @return as vq_kmeans_train().
+ */
+VQ_API vq_status vq_residual_train(vq_quantizer **out, const float *x, size_t n, uint32_t d,
+                                   const vq_residual_train_opts *opts);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file vq/kmeans.h
+ * k-means: codebook training by Lloyd's iteration (Lloyd 1982; Linde, Buzo and Gray 1980) from k-means++
+ * seeds (Arthur and Vassilvitskii 2007, greedy variant). The codebook is bit-identical for any number
+ * of threads, any SIMD path and any BLAS: means are summed in double, in the order of the rows.
+ */
+#ifndef VQ_KMEANS_H
+#define VQ_KMEANS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vq/codebook.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum vq_seeding {
+    VQ_SEEDING_KMEANSPP = 0, /**< greedy k-means++: best of 2 + floor(ln K) draws for each seed */
+    VQ_SEEDING_RANDOM = 1    /**< K distinct rows, drawn uniformly (or by weight) */
+} vq_seeding;
+
+/** What becomes of a codeword that no row chose in an iteration. */
+typedef enum vq_empty_policy {
+    VQ_EMPTY_FARTHEST =
+        0, /**< it moves to the row that is worst served, one row for each empty cell */
+    VQ_EMPTY_SPLIT =
+        1, /**< it moves beside the codeword with the largest cell cost, to halve that cell */
+    VQ_EMPTY_KEEP = 2 /**< it stays where it is */
+} vq_empty_policy;
+
+typedef struct vq_kmeans_progress {
+    uint32_t iteration; /**< finished iterations; 0 while seeding */
+    uint32_t max_iterations;
+    uint32_t seeds_done; /**< seeds found, up to k */
+    uint32_t k;
+    double mse; /**< of the last iteration, per dimension; NaN while seeding */
+} vq_kmeans_progress;
+
+/** All zero = all defaults, but k. */
+typedef struct vq_kmeans_opts {
+    size_t struct_size;      /**< sizeof(vq_kmeans_opts) */
+    uint32_t k;              /**< codewords, required, at least 1, at most n */
+    vq_metric metric;        /**< Euclidean; cosine = spherical k-means; dot is VQ_E_ARG */
+    vq_dtype storage;        /**< of the resulting codebook: F32, F16, BF16 */
+    uint32_t max_iterations; /**< 0 = 25 */
+    double
+        tolerance; /**< stop when the MSE falls by less than this share; 0 = 1e-4; negative = never */
+    uint64_t seed;
+    vq_seeding seeding;
+    const float
+        *seeds; /**< k x d, row-major: the caller's own first codewords; NULL = by `seeding` */
+    const float *weights; /**< n weights of the rows, finite, >= 0, not all 0; NULL = all 1 */
+    vq_empty_policy empty;
+    int threads; /**< 0 = as many as OpenMP gives; never changes the result */
+    int (*progress)(void *context,
+                    const vq_kmeans_progress *progress); /**< not 0 = stop: VQ_E_CANCELLED */
+    void *progress_context;
+} vq_kmeans_opts;
+
+#define VQ_KMEANS_OPTS_INIT                                                                        \
+    {                                                                                              \
+        sizeof(vq_kmeans_opts), 0, VQ_METRIC_EUCLIDEAN, VQ_DTYPE_F32, 0, 0.0, 0,                   \
+            VQ_SEEDING_KMEANSPP, NULL, NULL, VQ_EMPTY_FARTHEST, 0, NULL, NULL                      \
+    }
+
+/** What a training run did. mse is owned; vq_kmeans_report_clear() frees it. */
+typedef struct vq_kmeans_report {
+    uint32_t iterations; /**< updates of the codebook */
+    int converged;       /**< 1 if the tolerance, 0 if the iteration limit ended it */
+    double *mse;   /**< iterations + 1 values per dimension: mse[i] is that of the codebook after i
+                              updates; the last is that of the codebook that was returned */
+    uint32_t used; /**< codewords with at least one row, under the returned codebook */
+    uint32_t dead; /**< k - used */
+    uint32_t revived;    /**< codewords moved by the empty policy, over all iterations */
+    double utilisation;  /**< used / k */
+    double entropy_bits; /**< of the (weighted) code frequencies */
+    double perplexity;   /**< 2^entropy_bits */
+} vq_kmeans_report;
+
+/**
+ * Train a codebook. Memory beyond x: K x d doubles, n floats while seeding, and one chunk.
+ * Under the cosine metric mse is 2 - 2 x mean cosine, divided by d: the MSE between unit vectors.
+ *
+ * @param[out] out    owned by the caller on VQ_OK, free with vq_codebook_free().
+ * @param[out] report NULL, or a struct to fill; free its array with vq_kmeans_report_clear().
+ * @param      x      n x d, row-major, finite; borrowed.
+ * @return VQ_OK; VQ_E_ARG (n = 0, n < k, d = 0, a bad option: the sentence names it); VQ_E_NONFINITE
+ *         (rows, seeds or weights); VQ_E_NOMEM; VQ_E_CANCELLED. Fewer than k distinct rows are no
+ *         error: the spare codewords repeat others and count as dead.
+ */
+VQ_API vq_status vq_kmeans_train(vq_codebook **out, vq_kmeans_report *report, const float *x,
+                                 size_t n, uint32_t d, const vq_kmeans_opts *opts);
+
+VQ_API void vq_kmeans_report_clear(vq_kmeans_report *report);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file vq/quantizer.h
+ * One interface, many kinds: vectors to codes and back. A quantizer is immutable once made and may be
+ * used from many threads at once.
+ */
+#ifndef VQ_QUANTIZER_H
+#define VQ_QUANTIZER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vq/codebook.h"
+#include "vq/tensors.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct vq_quantizer vq_quantizer;
+
+/** Make a quantizer of one level from a codebook, which it then owns (on failure the caller keeps it).
+ *  Kind "flat". @return VQ_OK, VQ_E_NOMEM. */
+VQ_API vq_status vq_quantizer_from_codebook(vq_quantizer **out, vq_codebook *codebook);
+
+VQ_API void vq_quantizer_free(vq_quantizer *quantizer);
+
+/** @return the kind's name as it is stored in files: "flat", "residual". Static storage. */
+VQ_API const char *vq_quantizer_kind(const vq_quantizer *quantizer);
+/** @return d, the floats of a vector. */
+VQ_API uint32_t vq_quantizer_dim(const vq_quantizer *quantizer);
+/** @return the number of levels: codes per vector. */
+VQ_API uint32_t vq_quantizer_levels(const vq_quantizer *quantizer);
+/** @return K of a level; 0 if there is no such level. */
+VQ_API uint32_t vq_quantizer_k(const vq_quantizer *quantizer, uint32_t level);
+/** @return the codebook of a level, borrowed; NULL if there is no such level or it keeps none. */
+VQ_API const vq_codebook *vq_quantizer_codebook(const vq_quantizer *quantizer, uint32_t level);
+
+/** How to quantize; NULL means all defaults. */
+typedef struct vq_quantize_opts {
+    size_t struct_size; /**< sizeof(vq_quantize_opts) */
+    uint32_t levels;    /**< use only the first so many; 0 = all. Also the row length of `codes`. */
+    int threads;        /**< 0 = as many as OpenMP gives; never changes the codes */
+    void
+        *workspace; /**< vq_quantize_workspace() bytes, 64-byte aligned; NULL = allocate per call */
+    size_t workspace_size; /**< bytes at workspace */
+} vq_quantize_opts;
+
+#define VQ_QUANTIZE_OPTS_INIT                                                                      \
+    {                                                                                              \
+        sizeof(vq_quantize_opts), 0, 0, NULL, 0                                                    \
+    }
+
+/** @return the bytes of workspace with which vq_quantize() and vq_dequantize() allocate nothing. */
+VQ_API size_t vq_quantize_workspace(const vq_quantizer *quantizer, size_t n, int threads);
+
+/**
+ * Vectors to codes.
+ * @param[out] codes n x levels, row-major: the codes of one vector are contiguous.
+ * @param      x     n x d, row-major, finite; n may be 0.
+ * @return VQ_OK, VQ_E_ARG, VQ_E_NONFINITE, VQ_E_NOMEM.
+ */
+VQ_API vq_status vq_quantize(uint32_t *codes, const vq_quantizer *quantizer, const float *x,
+                             size_t n, const vq_quantize_opts *opts);
+
+/**
+ * Codes to vectors. With opts->levels = m the codes are n x m and the vectors are what the first m
+ * levels say: decoding a prefix equals encoding with that prefix and decoding it.
+ * @param[out] x     n x d, row-major.
+ * @param      codes n x levels, row-major; every code is checked.
+ * @return VQ_OK, VQ_E_ARG, VQ_E_RANGE (the sentence names row and level), VQ_E_NOMEM.
+ */
+VQ_API vq_status vq_dequantize(float *x, const vq_quantizer *quantizer, const uint32_t *codes,
+                               size_t n, const vq_quantize_opts *opts);
+
+/**
+ * Add the quantizer to a set: arrays named `prefix` + "codebook.0" and so on, in their storage type,
+ * and settings `prefix` + "kind", "levels", "metric". docs/FORMATS.md is the specification.
+ * @param prefix "" or for example "quantizer.".
+ * @return VQ_OK, VQ_E_ARG (names taken), VQ_E_NOMEM.
+ */
+VQ_API vq_status vq_quantizer_save(vq_tensors *tensors, const vq_quantizer *quantizer,
+                                   const char *prefix);
+
+/**
+ * Make the quantizer that vq_quantizer_save() described. A set without a "kind" that holds one tensor of
+ * [K, d] or [L, K, d], floating point, is taken as a flat or residual codebook, Euclidean.
+ * @param limits NULL for the defaults.
+ * @return VQ_OK, VQ_E_FORMAT, VQ_E_LIMIT, VQ_E_UNSUPPORTED (a kind this library does not know),
+ *         VQ_E_NONFINITE, VQ_E_NOMEM.
+ */
+VQ_API vq_status vq_quantizer_load(vq_quantizer **out, const vq_tensors *tensors,
+                                   const char *prefix, const vq_limits *limits);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file vq/vq.h  Everything of the room vq/ in one include; rvq/, io/ and codecs/ have their own. */
+#ifndef VQ_VQ_H
+#define VQ_VQ_H
+
+#include "vq/codebook.h"
+#include "vq/cpu.h"
+#include "vq/export.h"
+#include "vq/kmeans.h"
+#include "vq/limits.h"
+#include "vq/memory.h"
+#include "vq/quantizer.h"
+#include "vq/report.h"
+#include "vq/signal.h"
+#include "vq/status.h"
+#include "vq/tensors.h"
+#include "vq/tokens.h"
+
+#endif
