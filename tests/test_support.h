@@ -38,7 +38,7 @@ typedef struct test_allocator {
     bool sticky;
 } test_allocator;
 
-static inline void *test_alloc(void *context, size_t size)
+static inline void *failing_alloc(void *context, size_t size)
 {
     test_allocator *a = context;
     const long call = __atomic_fetch_add(&a->calls, 1, __ATOMIC_RELAXED);
@@ -50,7 +50,7 @@ static inline void *test_alloc(void *context, size_t size)
     return p;
 }
 
-static inline void test_free(void *context, void *pointer)
+static inline void failing_free(void *context, void *pointer)
 {
     test_allocator *a = context;
     if (pointer)
@@ -67,7 +67,7 @@ static inline void test_allocation_failures(vq_status (*scenario)(void *context)
     for (int sticky = 0; sticky < 2; sticky++)
         for (long i = 0;; i++) {
             test_allocator a = {0, 0, i, sticky};
-            const vq_allocator allocator = {test_alloc, test_free, &a};
+            const vq_allocator allocator = {failing_alloc, failing_free, &a};
             vq_set_allocator(&allocator);
             const vq_status status = scenario(context);
             vq_set_allocator(NULL);
