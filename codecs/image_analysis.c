@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Picture to latents, one row of blocks at a time. All sums run in one fixed order, and the loops that the
+   compiler may make wide run over independent results: the latents are the same bits on every machine. */
+#include <math.h>
+#include <string.h>
+
+#include "codecs/image_internal.h"
+
+/* Pixels of a padded row: a margin of M/2 on either side, in which the folded matrices are 0 at the edges. */
+static size_t padded_width(const vqi_image_model *model, const vqi_picture *picture)
+{
+    return (picture->columns + 1) * model->block;
+}
+
+size_t vqi_image_analysis_scratch(const vqi_image_model *model, const vqi_picture *picture)
+{
+    const size_t m = model->block;
+    /* 2 M rows of three planes, M vertical frequencies of one, and the coefficients of a block. */
+    return padded_width(model, picture) * (2 * m * VQI_IMAGE_PLANES + m) + VQI_IMAGE_PLANES * m * m;
+}
+
+static void load_pixel(float rgb[3], const vqi_picture *picture, const float *sample)
+{
+    const size_t channels = picture->signal->shape[2];
+    const int has_alpha = channels == 2 || channels == 4;
+    if (picture->alpha) {
+        rgb[0] = rgb[1] = rgb[2] = sample[channels - 1];
+        return;
+    }
+    for (size_t c = 0; c < 3; c++)
+        rgb[c] = sample[channels < 3 ? 0 : c];
+    if (picture->composite && has_alpha) {
+        const float a = sample[channels - 1];
+        for (size_t c = 0; c < 3; c++)
+            rgb[c] = rgb[c] * a + picture->background[c] * (1.0f - a);
+    }
+}
+
+/* One pixel row as three decorrelated planes, its edges repeated. Returns the first column that is not finite. */
+static long load_row(float *const planes[VQI_IMAGE_PLANES], const vqi_image_model *model,
+                     const vqi_picture *picture, size_t y)
+{
+    const size_t margin = model->block / 2, channels = picture->signal->shape[2];
+    const size_t padded = padded_width(model, picture);
+    const float *sample = picture->signal->data + y * picture->width * channels;
+    const float *colour = model->colour;
+    long bad = -1;
+    for (size_t x = 0; x < picture->width; x++, sample += channels) {
+        float rgb[3];
+        load_pixel(rgb, picture, sample);
+        for (size_t c = 0; c < 3; c++) {
+            if (!isfinite(rgb[c]) && bad < 0)
+                bad = (long)x;
+            rgb[c] -= 0.5f;
+        }
+        for (size_t p = 0; p < VQI_IMAGE_PLANES; p++)
+            planes[p][margin + x] =
+                (colour[3 * p] * rgb[0] + colour[3 * p + 1] * rgb[1]) + colour[3 * p + 2] * rgb[2];
+    }
+    for (size_t p = 0; p < VQI_IMAGE_PLANES; p++) {
+        const float first = planes[p][margin], last = planes[p][margin + picture->width - 1];
+        for (size_t x = 0; x < margin; x++)
+            planes[p][x] = first;
+        for (size_t x = margin + picture->width; x < padded; x++)
+            planes[p][x] = last;
+    }
+    return bad;
+}
+
+/* out[v][x] = sum over j of rows[j][x] * matrix[j][v], for v < count. */
+static void transform_columns(float *out, const float *rows, size_t width, const float *matrix,
+                              uint32_t m, uint32_t count)
+{
+    for (uint32_t v = 0; v < count; v++, out += width) {
+        memset(out, 0, width * sizeof *out);
+        for (uint32_t j = 0; j < 2 * m; j++) {
+            const float a = matrix[j * m + v];
+            const float *row = rows + j * width;
+            if (a == 0.0f)
+                continue; /* the sides that the edges cut off */
+            for (size_t x = 0; x < width; x++)
+                out[x] += a * row[x];
+        }
+    }
+}
+
+/* out[u] = sum over j of window[j] * matrix[j][u]; m is a constant wherever this is called from. */
+static inline void transform_window(float *out, const float *window, const float *matrix,
+                                    uint32_t m)
+{
+    float sum[VQI_LAPPED_MAX_BLOCK] = {0};
+    for (uint32_t j = 0; j < 2 * m; j++)
+        for (uint32_t u = 0; u < m; u++)
+            sum[u] += window[j] * matrix[j * m + u];
+    memcpy(out, sum, m * sizeof *out);
+}
+
+static void transform_block_row(float *out, const float *window, const float *matrix, uint32_t m)
+{
+    switch (m) {
+    case 8:
+        transform_window(out, window, matrix, 8);
+        break;
+    case 16:
+        transform_window(out, window, matrix, 16);
+        break;
+    default:
+        transform_window(out, window, matrix, m);
+    }
+}
+
+/* Load the 2 M pixel rows of a window; rows beyond the padded picture are never read by the matrices. */
+static long load_window(float *planes, const vqi_image_model *model, const vqi_picture *picture,
+                        size_t row)
+{
+    const size_t m = model->block, padded = padded_width(model, picture);
+    long bad = -1;
+    for (size_t j = 0; j < 2 * m; j++) {
+        float *plane[VQI_IMAGE_PLANES];
+        for (size_t p = 0; p < VQI_IMAGE_PLANES; p++)
+            plane[p] = planes + (p * 2 * m + j) * padded;
+        const size_t below_top = row * m + j; /* of the window's row, from M/2 above the picture */
+        const size_t y = below_top < m / 2                     ? 0
+                         : below_top - m / 2 < picture->height ? below_top - m / 2
+                                                               : picture->height - 1;
+        const long column = load_row(plane, model, picture, y);
+        if (bad < 0)
+            bad = column;
+    }
+    return bad;
+}
+
+long vqi_image_analyse_row(float *latents, const vqi_image_model *model, const vqi_picture *picture,
+                           size_t row, int all, float *scratch)
+{
+    const uint32_t m = model->block;
+    const size_t padded = padded_width(model, picture), square = (size_t)m * m;
+    float *planes = scratch, *frequencies = planes + VQI_IMAGE_PLANES * 2 * m * padded;
+    const long bad = load_window(planes, model, picture, row);
+    if (bad >= 0)
+        return bad;
+
+    const float *vertical = model->lapped.analysis[vqi_lapped_edges(row, picture->rows)];
+    const size_t stride = all ? VQI_IMAGE_PLANES * square : model->dim;
+    for (uint32_t p = 0; p < VQI_IMAGE_PLANES; p++) {
+        const uint32_t count = all ? m : model->rows[p];
+        transform_columns(frequencies, planes + p * 2 * m * padded, padded, vertical, m, count);
+        for (size_t b = 0; b < picture->columns; b++) {
+            const float *horizontal = model->lapped.analysis[vqi_lapped_edges(b, picture->columns)];
+            float *block =
+                all ? latents + b * stride + p * square : frequencies + m * padded + p * square;
+            for (uint32_t v = 0; v < count; v++)
+                transform_block_row(block + v * m, frequencies + v * padded + b * m, horizontal, m);
+            if (all)
+                continue;
+            for (uint32_t i = 0; i < model->dim; i++)
+                if (model->kept[i] / square == p)
+                    latents[b * stride + i] =
+                        frequencies[m * padded + model->kept[i]] * model->weights[i];
+        }
+    }
+    return -1;
+}

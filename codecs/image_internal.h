@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file codecs/image_internal.h
+ * The image front end: RGB -> decorrelated planes -> lapped transform of M x M blocks -> the coefficients
+ * worth keeping, weighted -> one vector per block. Everything about it is data of the model.
+ */
+#ifndef CODECS_IMAGE_INTERNAL_H
+#define CODECS_IMAGE_INTERNAL_H
+
+#include <stdint.h>
+
+#include "codecs/codec_internal.h"
+#include "codecs/lapped_internal.h"
+
+enum { VQI_IMAGE_PLANES = 3 };
+
+/** The tables of a model. */
+typedef struct vqi_image_model {
+    uint32_t block; /**< M, pixels per side of a block */
+    uint32_t dim;   /**< d, coefficients kept */
+    uint32_t default_levels;
+    float colour[9];         /**< 3 x 3: plane p = sum over c of colour[p][c] * (rgb[c] - 1/2) */
+    float colour_inverse[9]; /**< 3 x 3 */
+    float *basis;            /**< M x M */
+    float *pre_filter;       /**< M x M, or NULL */
+    float *post_filter;      /**< M x M, or NULL */
+    uint32_t *kept;          /**< d indices into planes x M x M, (plane * M + row) * M + column */
+    float *weights;          /**< d: latent = coefficient * weight */
+    /* Derived. */
+    vqi_lapped lapped;
+    uint32_t rows[VQI_IMAGE_PLANES]; /**< vertical frequencies that are needed of each plane */
+} vqi_image_model;
+
+/** Allocate the arrays of a model whose block and dim are set. */
+vq_status vqi_image_model_allocate(vqi_image_model *model, int with_filter);
+/** Fill in what is derived from the tables; @return VQ_OK, VQ_E_FORMAT (tables that cannot be), VQ_E_NOMEM. */
+vq_status vqi_image_model_prepare(vqi_image_model *model);
+vq_status vqi_image_model_load(vqi_image_model **out, const vq_tensors *tensors, uint32_t dim);
+vq_status vqi_image_model_save(vq_tensors *tensors, const vqi_image_model *model);
+void vqi_image_model_free(vqi_image_model *model);
+
+/** One picture as the transform sees it: three channels, from a signal's colours or from its alpha. */
+typedef struct vqi_picture {
+    const vq_signal *signal;
+    int alpha;     /**< 1 = the alpha channel as a grey picture */
+    int composite; /**< 1 = colours over the background */
+    float background[3];
+    size_t height, width; /**< pixels */
+    size_t rows, columns; /**< blocks */
+} vqi_picture;
+
+/** @return the number of blocks of m that cover n pixels. */
+static inline size_t vqi_blocks(size_t n, uint32_t m)
+{
+    return (n + m - 1) / m;
+}
+
+/** Floats of scratch that one thread of the analysis needs. */
+size_t vqi_image_analysis_scratch(const vqi_image_model *model, const vqi_picture *picture);
+
+/**
+ * The latents of one row of blocks.
+ * @param[out] latents columns x d, or, if all is 1, columns x (3 * M * M): every coefficient, unweighted.
+ * @return -1, or the index of the first pixel column of a sample that is not finite.
+ */
+long vqi_image_analyse_row(float *latents, const vqi_image_model *model, const vqi_picture *picture,
+                           size_t row, int all, float *scratch);
+
+/** Floats that the horizontal synthesis of one row of blocks fills. */
+size_t vqi_image_row_size(const vqi_image_model *model, const vqi_picture *picture);
+
+/** Horizontal synthesis: latents (columns x d) of one row of blocks to `out`. */
+void vqi_image_synthesise_columns(float *out, const vqi_image_model *model,
+                                  const vqi_picture *picture, const float *latents);
+
+/**
+ * Vertical synthesis and colour: M pixel rows (fewer at the bottom) from a row of blocks and its neighbours.
+ * @param above, here, below what vqi_image_synthesise_columns() made; NULL where there is no row.
+ * @param target             the signal to write: its colours, or its alpha if picture->alpha.
+ * @param scratch            3 x width floats.
+ */
+void vqi_image_synthesise_rows(vq_signal *target, const vqi_image_model *model,
+                               const vqi_picture *picture, size_t row, const float *above,
+                               const float *here, const float *below, float *scratch);
+
+/** Train a model's tables and codebooks; vqi_front_end.train. */
+vq_status vqi_image_train(vq_tensors **model, const vq_signal_source *source,
+                          const vq_codec_train_opts *opts);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The front ends that this library has, and the models that are built into it. */
+#include <string.h>
+
+#include "codecs/codec_internal.h"
+#include "vq/error_internal.h"
+
+static const vqi_front_end *const front_ends[] = {&vqi_front_end_image};
+
+/* The files of models/, laid into the library by builtin_models.S. */
+extern const unsigned char vqi_model_image[], vqi_model_image_end[];
+
+static const struct {
+    const char *name;
+    const unsigned char *begin, *end;
+} models[] = {{"image", vqi_model_image, vqi_model_image_end}};
+
+enum {
+    FRONT_END_COUNT = sizeof front_ends / sizeof *front_ends,
+    MODEL_COUNT = sizeof models / sizeof *models
+};
+
+const vqi_front_end *vqi_front_end_find(const char *name)
+{
+    for (size_t i = 0; i < FRONT_END_COUNT; i++)
+        if (!strcmp(front_ends[i]->name, name))
+            return front_ends[i];
+    return NULL;
+}
+
+const char *vq_codec_builtin(size_t i)
+{
+    return i < MODEL_COUNT ? models[i].name : NULL;
+}
+
+vq_status vq_codec_builtin_model(const void **data, size_t *size, const char *name)
+{
+    for (size_t i = 0; i < MODEL_COUNT; i++)
+        if (!strcmp(models[i].name, name)) {
+            *data = models[i].begin;
+            *size = (size_t)(models[i].end - models[i].begin);
+            return VQ_OK;
+        }
+    return vqi_fail(VQ_E_ARG,
+                    "there is no built-in model \"%.40s\" (there is: image; a path holds a / or "
+                    "a .)",
+                    name);
+}
