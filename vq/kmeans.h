@@ -24,11 +24,11 @@ typedef enum vq_seeding {
 
 /** What becomes of a codeword that no row chose in an iteration. */
 typedef enum vq_empty_policy {
-    VQ_EMPTY_FARTHEST =
-        0, /**< it moves to the row that is worst served, one row for each empty cell */
-    VQ_EMPTY_SPLIT =
-        1, /**< it moves beside the codeword with the largest cell cost, to halve that cell */
-    VQ_EMPTY_KEEP = 2 /**< it stays where it is */
+    VQ_EMPTY_FARTHEST = 0, /**< it moves to the row that is worst served: the worst row of each cell
+                              is a candidate, so it takes a few iterations to fill many */
+    VQ_EMPTY_SPLIT = 1,    /**< it moves beside the codeword with the largest cell cost, to halve
+                              that cell; each cell is split at most once in an iteration */
+    VQ_EMPTY_KEEP = 2      /**< it stays where it is */
 } vq_empty_policy;
 
 typedef struct vq_kmeans_progress {
@@ -52,7 +52,8 @@ typedef struct vq_kmeans_opts {
     vq_seeding seeding;
     const float
         *seeds; /**< k x d, row-major: the caller's own first codewords; NULL = by `seeding` */
-    const float *weights; /**< n weights of the rows, finite, >= 0, not all 0; NULL = all 1 */
+    const float *weights; /**< n weights of the rows, finite, >= 0, not all 0; NULL = all 1. A row
+                             of weight 0 counts for nothing, as if it were not there */
     vq_empty_policy empty;
     int threads; /**< 0 = as many as OpenMP gives; never changes the result */
     int (*progress)(void *context,
@@ -81,14 +82,17 @@ typedef struct vq_kmeans_report {
 } vq_kmeans_report;
 
 /**
- * Train a codebook. Memory beyond x: K x d doubles, n floats while seeding, and one chunk.
- * Under the cosine metric mse is 2 - 2 x mean cosine, divided by d: the MSE between unit vectors.
+ * Train a codebook. Memory beyond x: K x d doubles and one chunk, and while seeding 8 n bytes and K x
+ * (2 + ln K) floats.
+ * Under the cosine metric mse is 2 - 2 x mean cosine, divided by d: the MSE between unit vectors. A
+ * zero row has the cosine 0 with every codeword: it takes code 0 and moves nothing.
  *
  * @param[out] out    owned by the caller on VQ_OK, free with vq_codebook_free().
  * @param[out] report NULL, or a struct to fill; free its array with vq_kmeans_report_clear().
  * @param      x      n x d, row-major, finite; borrowed.
- * @return VQ_OK; VQ_E_ARG (n = 0, n < k, d = 0, a bad option: the sentence names it); VQ_E_NONFINITE
- *         (rows, seeds or weights); VQ_E_NOMEM; VQ_E_CANCELLED. Fewer than k distinct rows are no
+ * @return VQ_OK; VQ_E_ARG (n = 0, n < k, d = 0, a bad option: the sentence names it; only zero rows
+ *         under the cosine metric); VQ_E_NONFINITE (rows, seeds or weights, or squared distances that
+ *         overflow float32); VQ_E_NOMEM; VQ_E_CANCELLED. Fewer than k distinct rows are no
  *         error: the spare codewords repeat others and count as dead.
  */
 VQ_API vq_status vq_kmeans_train(vq_codebook **out, vq_kmeans_report *report, const float *x,
