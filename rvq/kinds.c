@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The list of quantizer kinds that vq_quantizer_load() knows: here, where all of them are visible. */
+#include <stddef.h>
+
+#include "vq/quantizer_internal.h"
+
+const vqi_quantizer_kind *const vqi_quantizer_kinds[] = {
+    &vqi_flat_kind,
+    NULL,
+};
