@@ -2,9 +2,11 @@
 /* The list of quantizer kinds that vq_quantizer_load() knows: here, where all of them are visible. */
 #include <stddef.h>
 
+#include "rvq/residual_internal.h"
 #include "vq/quantizer_internal.h"
 
 const vqi_quantizer_kind *const vqi_quantizer_kinds[] = {
     &vqi_flat_kind,
+    &vqi_residual_kind,
     NULL,
 };

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The kind "residual": a stack of codebooks, encoded greedily, decoded by summing. */
+#include "rvq/residual.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "rvq/residual_internal.h"
+#include "vq/error_internal.h"
+#include "vq/memory_internal.h"
+#include "vq/parallel_internal.h"
+
+typedef struct residual_quantizer {
+    vq_quantizer base;
+    bool owner; /* of the codebooks */
+    vq_codebook *codebooks[VQ_MAX_LEVELS];
+} residual_quantizer;
+
+static const vq_codebook *level_codebook(const vq_quantizer *q, uint32_t level)
+{
+    return ((const residual_quantizer *)q)->codebooks[level];
+}
+
+static void residual_free(vq_quantizer *q)
+{
+    residual_quantizer *own = (residual_quantizer *)q;
+    for (uint32_t l = 0; own->owner && l < q->levels; l++)
+        vq_codebook_free(own->codebooks[l]);
+    vq_free(own);
+}
+
+static uint32_t residual_k(const vq_quantizer *q, uint32_t level)
+{
+    return vq_codebook_k(level_codebook(q, level));
+}
+
+/* Vectors are encoded in chunks of at most 8192 rows and, for long ones, 4 MiB. */
+static size_t chunk_rows(const vq_quantizer *q, size_t n)
+{
+    const size_t fit = ((size_t)1 << 20) / q->dim, rows = fit > 8192 ? 8192 : fit < 64 ? 64 : fit;
+    return n < rows ? n : rows;
+}
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+/* A workspace holds the residuals and the codes of one chunk, then what vq_nearest() wants. */
+static size_t residual_workspace(const vq_quantizer *q, size_t n, int threads)
+{
+    const size_t rows = chunk_rows(q, n);
+    size_t search = 0;
+    for (uint32_t l = 0; l < q->levels; l++) {
+        const size_t need = vq_nearest_workspace(level_codebook(q, l), rows, threads);
+        search = need > search ? need : search;
+    }
+    return aligned(rows * q->dim * sizeof(float)) + aligned(rows * sizeof(uint32_t)) + search;
+}
+
+void vqi_residual_subtract(float *residual, const vq_codebook *codebook, const uint32_t *codes,
+                           size_t n, int threads)
+{
+    const size_t d = vq_codebook_dim(codebook);
+    const float *codewords = vq_codebook_codewords(codebook);
+    const int used = vqi_threads(threads, n * d / 32768 + 1);
+#pragma omp parallel for schedule(static) num_threads(used)
+    for (size_t i = 0; i < n; i++) {
+        float *r = residual + i * d;
+        const float *c = codewords + codes[i] * d;
+#pragma omp simd
+        for (size_t j = 0; j < d; j++)
+            r[j] -= c[j];
+    }
+}
+
+/* The residuals of level 0 are the vectors. The row number in the sentence is the caller's. */
+static vq_status copy_finite(float *to, const float *x, size_t first, size_t count, size_t d)
+{
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < d; j++) {
+            const float value = x[(first + i) * d + j];
+            if (!isfinite(value))
+                return vqi_fail(VQ_E_NONFINITE, "row %zu holds a NaN or an infinity", first + i);
+            to[i * d + j] = value;
+        }
+    return VQ_OK;
+}
+
+static vq_status residual_quantize(uint32_t *codes, const vq_quantizer *q, const float *x, size_t n,
+                                   const vq_quantize_opts *opts)
+{
+    const size_t d = q->dim, chunk = chunk_rows(q, n);
+    const uint32_t levels = opts->levels;
+    char *workspace = opts->workspace;
+    const size_t residual_bytes = aligned(chunk * d * sizeof(float)),
+                 code_bytes = aligned(chunk * sizeof(uint32_t));
+    float *residual = (float *)workspace;
+    uint32_t *level_codes = (uint32_t *)(workspace + residual_bytes);
+    vq_search_opts search = VQ_SEARCH_OPTS_INIT;
+    search.threads = opts->threads;
+    search.workspace = workspace + residual_bytes + code_bytes;
+    search.workspace_size = opts->workspace_size - residual_bytes - code_bytes;
+    for (size_t first = 0; first < n; first += chunk) {
+        const size_t count = n - first < chunk ? n - first : chunk;
+        vq_status status = copy_finite(residual, x, first, count, d);
+        for (uint32_t l = 0; l < levels && !status; l++) {
+            const vq_codebook *codebook = level_codebook(q, l);
+            status = vq_nearest(level_codes, NULL, codebook, residual, count, &search);
+            if (status)
+                break;
+            for (size_t i = 0; i < count; i++)
+                codes[(first + i) * levels + l] = level_codes[i];
+            if (l + 1 < levels)
+                vqi_residual_subtract(residual, codebook, level_codes, count, opts->threads);
+        }
+        if (status)
+            return status;
+    }
+    return VQ_OK;
+}
+
+static vq_status residual_dequantize(float *x, const vq_quantizer *q, const uint32_t *codes,
+                                     size_t n, const vq_quantize_opts *opts)
+{
+    const size_t d = q->dim;
+    const uint32_t levels = opts->levels;
+    const float *codewords[VQ_MAX_LEVELS];
+    for (uint32_t l = 0; l < levels; l++)
+        codewords[l] = vq_codebook_codewords(level_codebook(q, l));
+    const int threads = vqi_threads(opts->threads, n / 1024 + 1);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (size_t i = 0; i < n; i++) {
+        float *row = x + i * d;
+        memcpy(row, codewords[0] + codes[i * levels] * d, d * sizeof *row);
+        for (uint32_t l = 1; l < levels; l++) {
+            const float *c = codewords[l] + codes[i * levels + l] * d;
+#pragma omp simd
+            for (size_t j = 0; j < d; j++)
+                row[j] += c[j];
+        }
+    }
+    return VQ_OK;
+}
+
+static vq_status make(vq_quantizer **out, vq_codebook *const *codebooks, uint32_t levels,
+                      bool owner)
+{
+    *out = NULL;
+    if (!levels || levels > VQ_MAX_LEVELS)
+        return vqi_fail(VQ_E_ARG, "a residual quantizer has 1 to %d levels, not %u", VQ_MAX_LEVELS,
+                        levels);
+    const uint32_t d = vq_codebook_dim(codebooks[0]);
+    for (uint32_t l = 0; l < levels; l++) {
+        if (vq_codebook_dim(codebooks[l]) != d)
+            return vqi_fail(VQ_E_ARG, "level %u has %u dimensions and level 0 has %u", l,
+                            vq_codebook_dim(codebooks[l]), d);
+        if (vq_codebook_metric(codebooks[l]) != VQ_METRIC_EUCLIDEAN)
+            return vqi_fail(VQ_E_ARG, "level %u has the metric %s (residual levels are euclidean)",
+                            l, vq_metric_name(vq_codebook_metric(codebooks[l])));
+    }
+    residual_quantizer *q = vqi_calloc(1, sizeof *q);
+    if (!q)
+        return vqi_fail_nomem(sizeof *q);
+    q->base = (vq_quantizer){&vqi_residual_kind, d, levels};
+    q->owner = owner;
+    memcpy(q->codebooks, codebooks, levels * sizeof *codebooks);
+    *out = &q->base;
+    return VQ_OK;
+}
+
+vq_status vq_residual_create(vq_quantizer **out, vq_codebook *const *codebooks, uint32_t levels)
+{
+    return make(out, codebooks, levels, true);
+}
+
+vq_status vqi_residual_view(vq_quantizer **out, vq_codebook *const *codebooks, uint32_t levels)
+{
+    return make(out, codebooks, levels, false);
+}
+
+static vq_status residual_load(vq_quantizer **out, const vq_tensors *tensors, const char *prefix,
+                               const vq_limits *limits)
+{
+    vq_codebook *codebooks[VQ_MAX_LEVELS];
+    uint32_t levels = 0;
+    vq_status status = vqi_codebooks_load(codebooks, &levels, tensors, prefix, limits);
+    if (status)
+        return status;
+    status = vq_residual_create(out, codebooks, levels);
+    if (!status)
+        return VQ_OK;
+    for (uint32_t l = 0; l < levels; l++)
+        vq_codebook_free(codebooks[l]);
+    /* What is the caller's fault in a call is the bytes' fault in a file; the sentence stays. */
+    return status == VQ_E_ARG ? VQ_E_FORMAT : status;
+}
+
+const vqi_quantizer_kind vqi_residual_kind = {
+    .name = "residual",
+    .free = residual_free,
+    .k = residual_k,
+    .codebook = level_codebook,
+    .workspace = residual_workspace,
+    .quantize = residual_quantize,
+    .dequantize = residual_dequantize,
+    .save = vqi_codebooks_save,
+    .load = residual_load,
+    .from_codebooks = vq_residual_create,
+};
