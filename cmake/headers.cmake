@@ -1,0 +1,34 @@
+# The public headers: what an installed program may include. Everything else ends in _internal.h or _priv.h.
+# The test style.headers compares this list with the tree.
+set(LIBVQ_PUBLIC_HEADERS
+    vq/codebook.h
+    vq/cpu.h
+    vq/export.h
+    vq/kmeans.h
+    vq/limits.h
+    vq/memory.h
+    vq/quantizer.h
+    vq/report.h
+    vq/signal.h
+    vq/status.h
+    vq/tensors.h
+    vq/tokens.h
+    vq/vq.h
+    rvq/residual.h
+    io/digest.h
+    io/file.h
+    io/image.h
+    io/npy.h
+    io/safetensors.h
+    io/tokens_file.h
+    codecs/codec.h
+    codecs/image_metrics.h
+    codecs/train.h)
+
+# The release has one number, in vq/export.h.
+function(vq_read_version out)
+  file(STRINGS ${CMAKE_CURRENT_SOURCE_DIR}/vq/export.h lines REGEX "#define VQ_VERSION_(MAJOR|MINOR|PATCH) [0-9]+")
+  list(TRANSFORM lines REPLACE ".* " "")
+  list(JOIN lines . version)
+  set(${out} ${version} PARENT_SCOPE)
+endfunction()
