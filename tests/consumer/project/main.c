@@ -12,5 +12,6 @@ int main(void)
     vq_status status = vq_codec_open(&codec, model, NULL);
     printf("libvq %s opens %s: %s\n", vq_version(), model, vq_status_name(status));
     vq_codec_free(codec);
-    return status || strcmp(vq_version(), EXPECTED_VERSION) || !vq_image_sniff("\x89PNG\r\n\x1a\n", 8);
+    return status || strcmp(vq_version(), EXPECTED_VERSION) ||
+           !vq_image_sniff("\x89PNG\r\n\x1a\n", 8);
 }
