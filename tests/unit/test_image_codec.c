@@ -154,6 +154,41 @@ static void transform_keeps_energy(void **state)
     vq_codec_free(codec);
 }
 
+/* Coefficients of a formula's picture, computed independently in double (NumPy, from the definition). */
+static void transform_equals_the_reference(void **state)
+{
+    (void)state;
+    vq_codec *codec = open_small_model();
+    const vqi_image_model *model = codec->state;
+    vq_signal *picture;
+    const size_t shape[3] = {37, 53, 3};
+    assert_ok(vq_signal_create(&picture, VQ_KIND_IMAGE, 3, shape));
+    for (size_t i = 0; i < 37; i++)
+        for (size_t j = 0; j < 53; j++)
+            for (size_t k = 0; k < 3; k++)
+                picture->data[(i * 53 + j) * 3 + k] =
+                    (float)((i * 7 + j * 3 + k * 50 + i * j % 11) % 256) / 255.0f;
+    const vqi_picture view = {
+        .signal = picture, .height = 37, .width = 53, .rows = 3, .columns = 4};
+    float *latents = malloc((size_t)4 * 768 * sizeof *latents);
+    float *scratch = malloc(vqi_image_analysis_scratch(model, &view) * sizeof *scratch);
+    vqi_image_analyse_row(latents, model, &view, 0, 1, scratch);
+    const double corner[] = {0.05400283, -1.23943933, -0.33074177};
+    for (int i = 0; i < 3; i++)
+        assert_float_equal(latents[i], corner[i], 2e-6);
+    vqi_image_analyse_row(latents, model, &view, 1, 1, scratch);
+    const double inner[] = {-3.30240179, -0.27160006, -0.20681514, 0.01005220, 0.06471228};
+    for (int i = 0; i < 5; i++)
+        assert_float_equal(latents[2 * 768 + i], inner[i], 2e-6);
+    const double chroma[] = {-2.16255006, 1.01061228, -0.18334076};
+    for (int i = 0; i < 3; i++)
+        assert_float_equal(latents[2 * 768 + 256 + i], chroma[i], 2e-6);
+    free(latents);
+    free(scratch);
+    vq_signal_free(picture);
+    vq_codec_free(codec);
+}
+
 static vq_tokens *encode(const vq_codec *codec, const vq_signal *picture, uint32_t levels,
                          int threads)
 {
@@ -522,6 +557,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(transform_is_its_own_inverse),
         cmocka_unit_test(transform_keeps_energy),
+        cmocka_unit_test(transform_equals_the_reference),
         cmocka_unit_test(any_size_comes_back),
         cmocka_unit_test(tokens_do_not_depend_on_threads_or_kernels),
         cmocka_unit_test(bands_leave_no_trace),
