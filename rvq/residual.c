@@ -67,9 +67,8 @@ void vqi_residual_subtract(float *residual, const vq_codebook *codebook, const u
     const int used = vqi_threads(threads, n * d / 32768 + 1);
 #pragma omp parallel for schedule(static) num_threads(used)
     for (size_t i = 0; i < n; i++) {
-        float *r = residual + i * d;
-        const float *c = codewords + codes[i] * d;
-#pragma omp simd
+        float *restrict r = residual + i * d;
+        const float *restrict c = codewords + codes[i] * d;
         for (size_t j = 0; j < d; j++)
             r[j] -= c[j];
     }
@@ -132,11 +131,10 @@ static vq_status residual_dequantize(float *x, const vq_quantizer *q, const uint
     const int threads = vqi_threads(opts->threads, n / 1024 + 1);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (size_t i = 0; i < n; i++) {
-        float *row = x + i * d;
+        float *restrict row = x + i * d;
         memcpy(row, codewords[0] + codes[i * levels] * d, d * sizeof *row);
         for (uint32_t l = 1; l < levels; l++) {
-            const float *c = codewords[l] + codes[i * levels + l] * d;
-#pragma omp simd
+            const float *restrict c = codewords[l] + codes[i * levels + l] * d;
             for (size_t j = 0; j < d; j++)
                 row[j] += c[j];
         }

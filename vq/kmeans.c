@@ -223,10 +223,12 @@ static vq_status assign(double *mse, buffers *b, const vqi_kmeans *run, const vq
             return status;
         if (cosine)
             for (size_t i = 0; i < count; i++)
-                b->errors[i] = b->errors[i] < 1 ? 1 - b->errors[i] : 0;
+                b->errors[i] = 1 - b->errors[i];
         vqi_cells_add(&b->cells, run, first, rows, b->codes, b->errors, count);
     }
-    *mse = (cosine ? 2 : 1) * b->cells.error / run->weight / d;
+    /* Rounded codewords may be a little too long, and a cosine with them above 1. */
+    const double error = b->cells.error < 0 ? 0 : b->cells.error;
+    *mse = (cosine ? 2 : 1) * error / run->weight / d;
     if (!isfinite(*mse))
         return vqi_fail(VQ_E_NONFINITE, "the squared distances of k-means overflow float32 (scale "
                                         "the rows down)");

@@ -76,9 +76,8 @@ static void sort_by_cell(vqi_cells *cells, uint32_t k, const uint32_t *codes, si
     first[0] = 0;
 }
 
-static void add_row(double *sum, const float *row, double weight, uint32_t d)
+static void add_row(double *restrict sum, const float *restrict row, double weight, uint32_t d)
 {
-#pragma omp simd
     for (uint32_t j = 0; j < d; j++)
         sum[j] += weight * (double)row[j];
 }

@@ -1,0 +1,666 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+
+#include "test_support.h"
+#include "vq/kmeans_distance_internal.h"
+
+/* n x d numbers in clumps, so that k-means has something to find. */
+static float *make_rows(size_t n, uint32_t d, uint64_t seed)
+{
+    float *x = malloc(n * d * sizeof *x);
+    assert_non_null(x);
+    for (size_t i = 0; i < n; i++) {
+        const double centre = (double)(test_random(&seed) % 13);
+        for (uint32_t j = 0; j < d; j++)
+            x[i * d + j] = (float)(centre * ((double)(j % 5) - 2) + test_uniform(&seed) - 0.5);
+    }
+    return x;
+}
+
+static vq_kmeans_opts options(uint32_t k)
+{
+    vq_kmeans_opts opts = VQ_KMEANS_OPTS_INIT;
+    opts.k = k;
+    return opts;
+}
+
+static void assert_codewords(const vq_codebook *codebook, const float *expected, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (vq_codebook_codewords(codebook)[i] != expected[i])
+            fail_msg("number %zu of the codebook is %.9g, not %.9g", i,
+                     (double)vq_codebook_codewords(codebook)[i], (double)expected[i]);
+}
+
+static void test_bad_arguments(void **state)
+{
+    (void)state;
+    const float x[4] = {0, 1, 2, 3};
+    vq_codebook *out = (vq_codebook *)&out;
+    vq_kmeans_opts opts = options(2);
+    assert_status(VQ_E_ARG, vq_kmeans_train(&out, NULL, x, 0, 1, &opts));
+    assert_null(out);
+    assert_status(VQ_E_ARG, vq_kmeans_train(&out, NULL, x, 4, 0, &opts));
+    assert_status(VQ_E_ARG, vq_kmeans_train(&out, NULL, NULL, 4, 1, &opts));
+    assert_status(VQ_E_ARG, vq_kmeans_train(&out, NULL, x, SIZE_MAX / 2, 8, &opts));
+    assert_status(VQ_E_ARG, vq_kmeans_train(&out, NULL, x, 1, 1, &opts));
+    assert_non_null(strstr(vq_last_error(), "too few"));
+    assert_status(VQ_E_ARG, vq_kmeans_train(&out, NULL, x, 4, 1, NULL));
+#define REFUSED(field, value)                                                                      \
+    do {                                                                                           \
+        opts = options(2);                                                                         \
+        opts.field = (value);                                                                      \
+        assert_status(VQ_E_ARG, vq_kmeans_train(&out, NULL, x, 4, 1, &opts));                      \
+        assert_null(out);                                                                          \
+        assert_non_null(strstr(vq_last_error(), "vq_kmeans_opts." #field));                        \
+    } while (0)
+    REFUSED(struct_size, 1);
+    REFUSED(k, 0);
+    REFUSED(k, (1u << 24) + 1);
+    REFUSED(metric, VQ_METRIC_DOT);
+    REFUSED(metric, (vq_metric)7);
+    REFUSED(storage, VQ_DTYPE_F64);
+    REFUSED(tolerance, (double)NAN);
+    REFUSED(seeding, (vq_seeding)2);
+    REFUSED(empty, (vq_empty_policy)3);
+    REFUSED(threads, -1);
+#undef REFUSED
+}
+
+static void test_bad_numbers(void **state)
+{
+    (void)state;
+    vq_codebook *out;
+    const float bad[3] = {NAN, INFINITY, -INFINITY};
+    for (int i = 0; i < 3; i++) {
+        float x[6] = {0, 1, 2, 3, 4, 5}, weights[3] = {1, 1, 1}, seeds[4] = {0, 1, 2, 3};
+        vq_kmeans_opts opts = options(2);
+        opts.weights = weights;
+        opts.seeds = seeds;
+        assert_ok(vq_kmeans_train(&out, NULL, x, 3, 2, &opts));
+        vq_codebook_free(out);
+        x[5] = bad[i];
+        assert_status(VQ_E_NONFINITE, vq_kmeans_train(&out, NULL, x, 3, 2, &opts));
+        assert_non_null(strstr(vq_last_error(), "row 2"));
+        x[5] = 5;
+        seeds[1] = bad[i];
+        assert_status(VQ_E_NONFINITE, vq_kmeans_train(&out, NULL, x, 3, 2, &opts));
+        assert_non_null(strstr(vq_last_error(), "seed 0"));
+        seeds[1] = 1;
+        weights[1] = bad[i];
+        assert_status(VQ_E_NONFINITE, vq_kmeans_train(&out, NULL, x, 3, 2, &opts));
+        assert_non_null(strstr(vq_last_error(), "weight 1"));
+        weights[1] = -1;
+        assert_status(VQ_E_ARG, vq_kmeans_train(&out, NULL, x, 3, 2, &opts));
+        assert_non_null(strstr(vq_last_error(), "weight 1"));
+        memset(weights, 0, sizeof weights);
+        assert_status(VQ_E_ARG, vq_kmeans_train(&out, NULL, x, 3, 2, &opts));
+        assert_null(out);
+    }
+    /* Finite rows whose squared distances are not. */
+    const float far[3] = {-3e38f, 0, 3e38f};
+    vq_kmeans_opts opts = options(2);
+    assert_status(VQ_E_NONFINITE, vq_kmeans_train(&out, NULL, far, 3, 1, &opts));
+    opts.seeds = far;
+    assert_status(VQ_E_NONFINITE, vq_kmeans_train(&out, NULL, far, 3, 1, &opts));
+    /* A mean that the storage type cannot hold. */
+    const float large[2] = {1e6f, 1e6f};
+    opts = options(1);
+    opts.storage = VQ_DTYPE_F16;
+    assert_status(VQ_E_NONFINITE, vq_kmeans_train(&out, NULL, large, 2, 1, &opts));
+}
+
+/* Lloyd's iteration as one would write it down, with the contract's search. */
+static void reference_update(float *codewords, uint32_t k, uint32_t d, const float *x, size_t n)
+{
+    vq_codebook *codebook;
+    uint32_t *codes = malloc(n * sizeof *codes);
+    double *sum = calloc((size_t)k * d, sizeof *sum);
+    size_t *rows = calloc(k, sizeof *rows);
+    vq_search_opts search = VQ_SEARCH_OPTS_INIT;
+    search.exhaustive = 1;
+    assert_true(codes && sum && rows);
+    assert_ok(vq_codebook_create(&codebook, codewords, k, d, VQ_METRIC_EUCLIDEAN, VQ_DTYPE_F32));
+    assert_ok(vq_nearest(codes, NULL, codebook, x, n, &search));
+    for (size_t i = 0; i < n; i++) {
+        rows[codes[i]]++;
+        for (uint32_t j = 0; j < d; j++)
+            sum[codes[i] * d + j] += (double)x[i * d + j];
+    }
+    for (uint32_t c = 0; c < k; c++)
+        for (uint32_t j = 0; j < d && rows[c]; j++)
+            codewords[c * d + j] = (float)(sum[c * d + j] / (double)rows[c]);
+    vq_codebook_free(codebook);
+    free(codes);
+    free(sum);
+    free(rows);
+}
+
+static void test_lloyd_by_hand(void **state)
+{
+    (void)state;
+    enum { N = 40000, D = 3, K = 20, ITERATIONS = 3 }; /* more rows than one chunk */
+    float *x = make_rows(N, D, 5);
+    float codewords[K * D];
+    memcpy(codewords, x, sizeof codewords);
+    vq_kmeans_opts opts = options(K);
+    opts.seeds = x;
+    opts.max_iterations = ITERATIONS;
+    opts.tolerance = -1;
+    opts.empty = VQ_EMPTY_KEEP;
+    vq_codebook *codebook;
+    vq_kmeans_report report;
+    assert_ok(vq_kmeans_train(&codebook, &report, x, N, D, &opts));
+    for (int i = 0; i < ITERATIONS; i++)
+        reference_update(codewords, K, D, x, N);
+    assert_codewords(codebook, codewords, K * D);
+    assert_int_equal(report.iterations, ITERATIONS);
+    assert_false(report.converged);
+    vq_kmeans_report_clear(&report);
+    vq_codebook_free(codebook);
+    free(x);
+}
+
+/* Everything that training returns, for one setting of what must not matter. */
+static void train_all_ways(const vq_kmeans_opts *opts, const float *x, size_t n, uint32_t d)
+{
+    static const int threads[] = {1, 2, 7};
+    static const uint32_t masks[] = {UINT32_MAX, 0, VQ_CPU_AVX2, VQ_CPU_AVX2 | VQ_CPU_AVX512};
+    vq_codebook *first = NULL;
+    vq_kmeans_report first_report;
+    for (size_t m = 0; m < 4; m++)
+        for (size_t t = 0; t < 3; t++) {
+            vq_codebook *codebook;
+            vq_kmeans_report report;
+            vq_kmeans_opts own = *opts;
+            own.threads = threads[t];
+            vq_cpu_set_mask(masks[m]);
+            assert_ok(vq_kmeans_train(&codebook, &report, x, n, d, &own));
+            vq_cpu_set_mask(UINT32_MAX);
+            if (!first) {
+                first = codebook;
+                first_report = report;
+                continue;
+            }
+            assert_codewords(codebook, vq_codebook_codewords(first), (size_t)own.k * d);
+            assert_int_equal(report.iterations, first_report.iterations);
+            assert_int_equal(report.revived, first_report.revived);
+            assert_memory_equal(report.mse, first_report.mse,
+                                (report.iterations + 1) * sizeof *report.mse);
+            assert_true(report.entropy_bits == first_report.entropy_bits);
+            vq_codebook_free(codebook);
+            vq_kmeans_report_clear(&report);
+        }
+    vq_codebook_free(first);
+    vq_kmeans_report_clear(&first_report);
+}
+
+static void test_same_on_any_machine(void **state)
+{
+    (void)state;
+    enum { N = 5000, D = 19, K = 40 };
+    float *x = make_rows(N, D, 11), weights[N];
+    uint64_t seed = 3;
+    for (int i = 0; i < N; i++)
+        weights[i] = (float)test_uniform(&seed);
+    vq_kmeans_opts opts = options(K);
+    opts.max_iterations = 4;
+    train_all_ways(&opts, x, N, D);
+    opts.weights = weights;
+    opts.storage = VQ_DTYPE_BF16;
+    train_all_ways(&opts, x, N, D);
+    opts.metric = VQ_METRIC_COSINE;
+    opts.storage = VQ_DTYPE_F16;
+    train_all_ways(&opts, x, N, D);
+    opts.seeding = VQ_SEEDING_RANDOM;
+    opts.empty = VQ_EMPTY_SPLIT;
+    train_all_ways(&opts, x, N, D);
+    free(x);
+}
+
+static void test_few_distinct_rows(void **state)
+{
+    (void)state;
+    enum { N = 60, D = 2, K = 8 };
+    float x[N * D];
+    for (int kind = 0; kind < 12; kind++) {
+        const int distinct = 1 + kind % 3;
+        for (int i = 0; i < N * D; i++)
+            x[i] = (float)(i / D % distinct) + (float)(i % D);
+        vq_kmeans_opts opts = options(K);
+        opts.seeding = kind & 1 ? VQ_SEEDING_RANDOM : VQ_SEEDING_KMEANSPP;
+        opts.empty = (vq_empty_policy)(kind / 4);
+        vq_codebook *codebook;
+        vq_kmeans_report report;
+        assert_ok(vq_kmeans_train(&codebook, &report, x, N, D, &opts));
+        assert_int_equal(report.used, distinct);
+        assert_int_equal(report.dead, K - distinct);
+        assert_true(report.mse[report.iterations] == 0);
+        assert_true(fabs(report.perplexity - distinct) < 1e-12 * distinct);
+        vq_codebook_free(codebook);
+        vq_kmeans_report_clear(&report);
+    }
+}
+
+/* One row among a thousand copies of another is found (faiss issue 436), and N = K needs every row. */
+static void test_rare_rows(void **state)
+{
+    (void)state;
+    float x[1001] = {0};
+    x[777] = 1;
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        vq_codebook *codebook;
+        vq_kmeans_report report;
+        vq_kmeans_opts opts = options(2);
+        opts.seed = seed;
+        assert_ok(vq_kmeans_train(&codebook, &report, x, 1001, 1, &opts));
+        assert_int_equal(report.used, 2);
+        assert_true(report.mse[report.iterations] == 0);
+        vq_codebook_free(codebook);
+        vq_kmeans_report_clear(&report);
+        float all[9] = {8, 1, 6, 3, 5, 7, 4, 9, 2};
+        opts.k = 9;
+        opts.seeding = seed & 1 ? VQ_SEEDING_RANDOM : VQ_SEEDING_KMEANSPP;
+        assert_ok(vq_kmeans_train(&codebook, &report, all, 9, 1, &opts));
+        assert_int_equal(report.used, 9);
+        assert_true(report.mse[0] == 0);
+        vq_codebook_free(codebook);
+        vq_kmeans_report_clear(&report);
+    }
+}
+
+/* 64 clumps far apart: greedy k-means++ misses none of them, whatever the seed. */
+static void test_seeding_finds_clumps(void **state)
+{
+    (void)state;
+    enum { N = 6400, D = 3, CLUMPS = 64 };
+    float *x = malloc(N * D * sizeof *x);
+    assert_non_null(x);
+    uint64_t random = 1;
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < D; j++)
+            x[i * D + j] = (float)(100 * (i % CLUMPS >> 2 * j & 3) + test_uniform(&random));
+    for (uint64_t seed = 0; seed < 10; seed++) {
+        vq_codebook *codebook;
+        vq_kmeans_report report;
+        vq_kmeans_opts opts = options(CLUMPS);
+        opts.seed = seed;
+        assert_ok(vq_kmeans_train(&codebook, &report, x, N, D, &opts));
+        assert_true(report.mse[0] < 0.3);
+        assert_true(report.mse[report.iterations] < 0.09); /* 1/12 is a clump's own variance */
+        assert_int_equal(report.used, CLUMPS);
+        assert_true(fabs(report.entropy_bits - 6) < 1e-9);
+        vq_codebook_free(codebook);
+        vq_kmeans_report_clear(&report);
+    }
+    free(x);
+}
+
+static void test_empty_policies(void **state)
+{
+    (void)state;
+    /* Seed 50 gets no row. The cell of 0 holds 0 1 2 3 8 and costs most, 8 being its worst-served row. */
+    const float x[7] = {0, 1, 2, 3, 8, 20, 22}, seeds[3] = {0, 50, 20};
+    vq_codebook *codebook;
+    vq_kmeans_report report;
+    vq_kmeans_opts opts = options(3);
+    opts.seeds = seeds;
+    opts.max_iterations = 1;
+
+    opts.empty = VQ_EMPTY_KEEP;
+    assert_ok(vq_kmeans_train(&codebook, &report, x, 7, 1, &opts));
+    assert_codewords(codebook, (const float[]){2.8f, 50, 21}, 3);
+    assert_int_equal(report.revived, 0);
+    assert_int_equal(report.dead, 1);
+    assert_true(report.mse[0] == (0 + 1 + 4 + 9 + 64 + 0 + 4) / 7.0);
+    vq_kmeans_report_clear(&report);
+    vq_codebook_free(codebook);
+
+    opts.empty = VQ_EMPTY_FARTHEST;
+    assert_ok(vq_kmeans_train(&codebook, &report, x, 7, 1, &opts));
+    assert_codewords(codebook, (const float[]){1.5f, 8, 21}, 3);
+    assert_int_equal(report.revived, 1);
+    assert_int_equal(report.dead, 0);
+    assert_true(report.mse[1] == (4 * 1.25 - 0 + 2 * 1.0) / 7.0);
+    vq_kmeans_report_clear(&report);
+    vq_codebook_free(codebook);
+
+    opts.empty = VQ_EMPTY_SPLIT;
+    assert_ok(vq_kmeans_train(&codebook, &report, x, 7, 1, &opts));
+    const float *c = vq_codebook_codewords(codebook);
+    assert_true(c[0] < 2.8f && c[1] > 2.8f && c[1] < 3 && c[2] == 21);
+    assert_int_equal(report.revived, 1);
+    assert_int_equal(report.dead, 0);
+    vq_kmeans_report_clear(&report);
+    vq_codebook_free(codebook);
+
+    /* A row does not leave its cell empty to fill another, and a heavy row not with dust. */
+    const float pair[2] = {0, 1}, heavy[2] = {1, 1e-20f}, far_seeds[2] = {0, 9};
+    opts = options(2);
+    opts.seeds = far_seeds;
+    opts.weights = heavy;
+    assert_ok(vq_kmeans_train(&codebook, &report, pair, 2, 1, &opts));
+    assert_int_equal(report.used, 2); /* the light row moves, the heavy one stays */
+    assert_codewords(codebook, pair, 2);
+    vq_kmeans_report_clear(&report);
+    vq_codebook_free(codebook);
+}
+
+/* All seeds equal: the policies spread them over the rows in a few iterations. */
+static void test_hopeless_seeds(void **state)
+{
+    (void)state;
+    enum { N = 2000, D = 3, K = 64 };
+    float *x = make_rows(N, D, 21), seeds[K * D] = {0};
+    for (int policy = VQ_EMPTY_FARTHEST; policy <= VQ_EMPTY_SPLIT; policy++) {
+        vq_codebook *codebook;
+        vq_kmeans_report report;
+        vq_kmeans_opts opts = options(K);
+        opts.seeds = seeds;
+        opts.empty = (vq_empty_policy)policy;
+        opts.max_iterations = 60;
+        assert_ok(vq_kmeans_train(&codebook, &report, x, N, D, &opts));
+        assert_int_equal(report.used, K);
+        assert_true(report.revived > K / 4);
+        assert_true(report.mse[report.iterations] < 0.05 * report.mse[0]);
+        vq_kmeans_report_clear(&report);
+        vq_codebook_free(codebook);
+    }
+    free(x);
+}
+
+/* The MSE in the report is that of the codebook that was returned, rounded to its storage type. */
+static void test_report_is_of_the_result(void **state)
+{
+    (void)state;
+    enum { N = 3000, D = 6, K = 32 };
+    static const vq_dtype types[] = {VQ_DTYPE_F32, VQ_DTYPE_F16, VQ_DTYPE_BF16};
+    float *x = make_rows(N, D, 9);
+    uint32_t *codes = malloc(N * sizeof *codes), rows[K];
+    float *scores = malloc(N * sizeof *scores);
+    assert_true(codes && scores);
+    for (int metric = VQ_METRIC_EUCLIDEAN; metric <= VQ_METRIC_COSINE; metric++)
+        for (int type = 0; type < 3; type++) {
+            vq_codebook *codebook;
+            vq_kmeans_report report;
+            vq_kmeans_opts opts = options(K);
+            opts.metric = (vq_metric)metric;
+            opts.storage = types[type];
+            assert_ok(vq_kmeans_train(&codebook, &report, x, N, D, &opts));
+            assert_int_equal(vq_codebook_storage(codebook), types[type]);
+            assert_ok(vq_nearest(codes, scores, codebook, x, N, NULL));
+            double error = 0, entropy = 0;
+            uint32_t used = 0;
+            memset(rows, 0, sizeof rows);
+            for (int i = 0; i < N; i++) {
+                double square = 0;
+                for (int j = 0; j < D; j++)
+                    square += (double)x[i * D + j] * (double)x[i * D + j];
+                error += metric == VQ_METRIC_EUCLIDEAN ? (double)scores[i]
+                                                       : 2 - 2 * (double)scores[i] / sqrt(square);
+                rows[codes[i]]++;
+            }
+            for (int c = 0; c < K; c++)
+                if (rows[c]) {
+                    used++;
+                    entropy -= rows[c] / (double)N * log2(rows[c] / (double)N);
+                }
+            const double mse = report.mse[report.iterations];
+            /* 1 - cosine of near rows has the rounding error of a number near 1 */
+            assert_true(fabs(error / N / D - mse) <= 1e-5 * mse + (metric ? 1e-7 : 0));
+            assert_int_equal(report.used, used);
+            assert_int_equal(report.dead, K - used);
+            assert_true(report.utilisation == used / (double)K);
+            assert_true(fabs(report.entropy_bits - entropy) < 1e-9);
+            assert_true(fabs(report.perplexity - exp2(entropy)) < 1e-6);
+            for (uint32_t i = 1; i <= report.iterations && type == 0; i++)
+                assert_true(report.mse[i] <= report.mse[i - 1] * (1 + 1e-6));
+            vq_kmeans_report_clear(&report);
+            vq_codebook_free(codebook);
+        }
+    free(x);
+    free(codes);
+    free(scores);
+}
+
+/* Whole-number weights are copies of rows; a weight of 0 is a row that is not there. */
+static void test_weights(void **state)
+{
+    (void)state;
+    enum { N = 500, D = 2, K = 7 };
+    float x[N * D], copies[4 * N * D], weights[N], seeds[K * D];
+    size_t count = 0;
+    uint64_t random = 8;
+    for (int i = 0; i < N; i++) {
+        weights[i] = (float)(test_random(&random) % 4);
+        for (int j = 0; j < D; j++)
+            x[i * D + j] = (float)(test_random(&random) % 1000); /* sums of these are exact */
+        for (int w = 0; w < (int)weights[i]; w++)
+            memcpy(copies + D * count++, x + i * D, D * sizeof *x);
+    }
+    memcpy(seeds, x, sizeof seeds);
+    vq_kmeans_opts opts = options(K);
+    opts.seeds = seeds;
+    vq_codebook *plain, *weighted;
+    vq_kmeans_report a, b;
+    assert_ok(vq_kmeans_train(&plain, &a, copies, count, D, &opts));
+    opts.weights = weights;
+    assert_ok(vq_kmeans_train(&weighted, &b, x, N, D, &opts));
+    assert_codewords(weighted, vq_codebook_codewords(plain), K * D);
+    assert_int_equal(a.iterations, b.iterations);
+    assert_true(fabs(a.mse[a.iterations] - b.mse[b.iterations]) < 1e-9 * a.mse[a.iterations]);
+    assert_true(fabs(a.entropy_bits - b.entropy_bits) < 1e-9);
+    vq_kmeans_report_clear(&a);
+    vq_kmeans_report_clear(&b);
+    vq_codebook_free(plain);
+    vq_codebook_free(weighted);
+    /* Seeding never draws a row of weight 0. */
+    for (int seeding = 0; seeding < 2; seeding++)
+        for (uint64_t seed = 0; seed < 20; seed++) {
+            float few[N] = {0};
+            few[3] = few[100] = few[499] = 0.25f;
+            opts = options(3);
+            opts.weights = few;
+            opts.seed = seed;
+            opts.seeding = (vq_seeding)seeding;
+            assert_ok(vq_kmeans_train(&weighted, &a, x, N, D, &opts));
+            assert_int_equal(a.used, 3);
+            assert_true(a.mse[0] == 0);
+            vq_kmeans_report_clear(&a);
+            vq_codebook_free(weighted);
+        }
+}
+
+static void test_cosine(void **state)
+{
+    (void)state;
+    /* Two directions, rows of any length, and a zero row that belongs to neither. */
+    const float x[10] = {3, 4, 30, 40, 0, 0, -0.8f, 0.6f, -8e-20f, 6e-20f};
+    vq_codebook *codebook;
+    vq_kmeans_report report;
+    vq_kmeans_opts opts = options(2);
+    opts.metric = VQ_METRIC_COSINE;
+    for (opts.seed = 0; opts.seed < 10; opts.seed++)
+        for (int policy = 0; policy < 3; policy++) {
+            opts.empty = (vq_empty_policy)policy;
+            assert_ok(vq_kmeans_train(&codebook, &report, x, 5, 2, &opts));
+            const float *c = vq_codebook_codewords(codebook);
+            const int left = c[0] < 0;
+            assert_true(fabsf(c[2 * left] - 0.6f) < 1e-6f && fabsf(c[2 * left + 1] - 0.8f) < 1e-6f);
+            assert_true(fabsf(c[2 - 2 * left] + 0.8f) < 1e-6f);
+            assert_int_equal(report.used, 2);
+            assert_true(fabs(report.mse[report.iterations] - 2.0 / 5 / 2) < 1e-6);
+            vq_kmeans_report_clear(&report);
+            vq_codebook_free(codebook);
+        }
+    opts.k = 4; /* more than there are directions */
+    assert_ok(vq_kmeans_train(&codebook, &report, x, 5, 2, &opts));
+    assert_int_equal(report.used, 2);
+    assert_true(report.converged);
+    vq_kmeans_report_clear(&report);
+    vq_codebook_free(codebook);
+    const float zero[6] = {0};
+    opts.k = 1;
+    assert_status(VQ_E_ARG, vq_kmeans_train(&codebook, NULL, zero, 3, 2, &opts));
+    opts.seeds = zero;
+    assert_status(VQ_E_ARG, vq_kmeans_train(&codebook, NULL, x, 5, 2, &opts));
+    /* Opposite rows cancel: the codeword stays where it is. */
+    const float opposite[4] = {1, 2, -1, -2}, seed[2] = {0, 1};
+    opts.seeds = seed;
+    assert_ok(vq_kmeans_train(&codebook, NULL, opposite, 2, 2, &opts));
+    assert_codewords(codebook, seed, 2);
+    vq_codebook_free(codebook);
+}
+
+static void test_when_it_stops(void **state)
+{
+    (void)state;
+    enum { N = 4000, D = 2, K = 50 };
+    float *x = make_rows(N, D, 2);
+    vq_codebook *codebook;
+    vq_kmeans_report report;
+    vq_kmeans_opts opts = options(K);
+    opts.tolerance = -1; /* also at a fixed point */
+    opts.max_iterations = 70;
+    assert_ok(vq_kmeans_train(&codebook, &report, x, N, D, &opts));
+    assert_int_equal(report.iterations, 70);
+    assert_false(report.converged);
+    vq_kmeans_report_clear(&report);
+    vq_codebook_free(codebook);
+    opts.tolerance = 0.01;
+    assert_ok(vq_kmeans_train(&codebook, &report, x, N, D, &opts));
+    assert_true(report.converged);
+    for (uint32_t i = 1; i <= report.iterations; i++)
+        assert_int_equal(i == report.iterations,
+                         report.mse[i - 1] - report.mse[i] <= 0.01 * report.mse[i - 1]);
+    vq_kmeans_report_clear(&report);
+    vq_codebook_free(codebook);
+    opts = options(K); /* the defaults */
+    opts.tolerance = 1e-300;
+    assert_ok(vq_kmeans_train(&codebook, &report, x, N, D, &opts));
+    assert_true(report.iterations <= 25);
+    vq_kmeans_report_clear(&report);
+    vq_codebook_free(codebook);
+    free(x);
+}
+
+typedef struct watcher {
+    uint32_t calls, stop_at, seeds, iterations;
+} watcher;
+
+static int watch(void *context, const vq_kmeans_progress *p)
+{
+    watcher *w = context;
+    assert_int_equal(p->k, 6);
+    assert_int_equal(p->max_iterations, 4);
+    if (p->iteration) {
+        assert_int_equal(p->iteration, ++w->iterations);
+        assert_int_equal(p->seeds_done, 6);
+        assert_true(p->mse > 0);
+    } else {
+        assert_int_equal(p->seeds_done, ++w->seeds);
+        assert_true(isnan(p->mse));
+    }
+    return ++w->calls == w->stop_at;
+}
+
+static void test_progress(void **state)
+{
+    (void)state;
+    float *x = make_rows(300, 2, 4);
+    vq_codebook *codebook;
+    vq_kmeans_report report;
+    vq_kmeans_opts opts = options(6);
+    watcher w = {0};
+    opts.max_iterations = 4;
+    opts.tolerance = -1;
+    opts.progress = watch;
+    opts.progress_context = &w;
+    assert_ok(vq_kmeans_train(&codebook, NULL, x, 300, 2, &opts));
+    vq_codebook_free(codebook);
+    assert_int_equal(w.seeds, 6);
+    assert_int_equal(w.iterations, 4);
+    for (uint32_t stop = 1; stop <= 10; stop++) {
+        w = (watcher){.stop_at = stop};
+        assert_status(VQ_E_CANCELLED, vq_kmeans_train(&codebook, &report, x, 300, 2, &opts));
+        assert_null(codebook);
+        assert_null(report.mse);
+        assert_int_equal(w.calls, stop);
+    }
+    free(x);
+}
+
+/* Below the bound the kernels give the contract's bits; from the bound on, something not below it. */
+static void test_distance_kernels(void **state)
+{
+    (void)state;
+    enum { MOST = 300 };
+    float x[MOST + 1], c[MOST + 1];
+    uint64_t random = 6;
+    for (uint32_t d = 1; d <= MOST; d++)
+        for (int mask = 0; mask < 2; mask++) {
+            float p[8] = {0};
+            for (uint32_t i = 0; i < d; i++) {
+                x[1 + i] = (float)(test_uniform(&random) - 0.5);
+                c[1 + i] = (float)(test_uniform(&random) - 0.5);
+                const float t = x[1 + i] - c[1 + i];
+                p[i % 8] += t * t;
+            }
+            const float exact = ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7]));
+            vq_cpu_set_mask(mask ? UINT32_MAX : 0);
+            vqi_distance_fn *distance = vqi_distance_kernel();
+            vq_cpu_set_mask(UINT32_MAX);
+            assert_true(distance(x + 1, c + 1, d, INFINITY) == exact);
+            assert_true(distance(x + 1, c + 1, d, nextafterf(exact, INFINITY)) == exact);
+            for (float bound = exact; bound > exact / 8; bound *= 0.7f)
+                assert_true(distance(x + 1, c + 1, d, bound) >= bound);
+        }
+}
+
+static vq_status train_small(void *context)
+{
+    vq_codebook *codebook;
+    vq_kmeans_report report;
+    vq_kmeans_opts opts = options(5);
+    opts.metric = *(vq_metric *)context;
+    opts.seeding = opts.metric == VQ_METRIC_COSINE ? VQ_SEEDING_RANDOM : VQ_SEEDING_KMEANSPP;
+    opts.max_iterations = 40; /* the list of errors has to grow once */
+    opts.tolerance = -1;
+    static const float x[20] = {1, 2, 3, 4, 1, 7, 2, 9, 4, 1, 0, 1, 5, 5, 8, 1, 2, 2, 6, 1};
+    const vq_status status = vq_kmeans_train(&codebook, &report, x, 10, 2, &opts);
+    if (status && (codebook || report.mse))
+        return VQ_E_ARG;
+    vq_codebook_free(codebook);
+    vq_kmeans_report_clear(&report);
+    return status;
+}
+
+static void test_no_memory(void **state)
+{
+    (void)state;
+    for (vq_metric metric = VQ_METRIC_EUCLIDEAN; metric <= VQ_METRIC_COSINE; metric++)
+        test_allocation_failures(train_small, &metric);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bad_arguments),
+        cmocka_unit_test(test_bad_numbers),
+        cmocka_unit_test(test_lloyd_by_hand),
+        cmocka_unit_test(test_same_on_any_machine),
+        cmocka_unit_test(test_few_distinct_rows),
+        cmocka_unit_test(test_rare_rows),
+        cmocka_unit_test(test_seeding_finds_clumps),
+        cmocka_unit_test(test_empty_policies),
+        cmocka_unit_test(test_hopeless_seeds),
+        cmocka_unit_test(test_report_is_of_the_result),
+        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_cosine),
+        cmocka_unit_test(test_when_it_stops),
+        cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_distance_kernels),
+        cmocka_unit_test(test_no_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
