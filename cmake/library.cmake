@@ -8,7 +8,7 @@ set_target_properties(vq_objects PROPERTIES POSITION_INDEPENDENT_CODE ON C_VISIB
 # io/ reads untrusted bytes: no conversion there may lose anything silently.
 get_target_property(sources vq_objects SOURCES)
 list(FILTER sources INCLUDE REGEX "/io/[^/]+\\.c$")
-set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS -Wconversion)
+set_property(SOURCE ${sources} APPEND PROPERTY COMPILE_OPTIONS -Wconversion)
 
 add_library(vq_static STATIC $<TARGET_OBJECTS:vq_objects>)
 add_library(vq_shared SHARED $<TARGET_OBJECTS:vq_objects>)
