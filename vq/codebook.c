@@ -78,18 +78,26 @@ static vq_status make(vq_codebook **out, const float *codewords, uint32_t k, uin
     vq_status status = check_arguments(k, d, metric, storage);
     if (status)
         return status;
+    const uint32_t padded_k = (k + VQI_PANEL - 1) / VQI_PANEL * VQI_PANEL;
     size_t count;
     vq_codebook *codebook = vqi_calloc(1, sizeof *codebook);
-    float *copy = vqi_mul(&count, k, d) ? vqi_alloc(count, sizeof *copy) : NULL;
+    float *copy = vqi_mul(&count, padded_k, d) ? vqi_calloc(count, sizeof *copy) : NULL;
     if (!codebook || !copy) {
         vq_free(codebook);
         vq_free(copy);
-        return vqi_fail_nomem((unsigned long long)k * d * sizeof *copy);
+        return vqi_fail_nomem((unsigned long long)padded_k * d * sizeof *copy);
     }
-    *codebook = (vq_codebook){k, d, metric, storage, copy};
+    *codebook = (vq_codebook){.k = k,
+                              .d = d,
+                              .metric = metric,
+                              .storage = storage,
+                              .padded_k = padded_k,
+                              .codewords = copy};
     for (uint32_t c = 0; c < k && !status; c++)
         status = prepare_codeword(copy + (size_t)c * d, codewords + (size_t)c * d, c, codebook,
                                   scale && metric == VQ_METRIC_COSINE);
+    if (!status)
+        status = vqi_codebook_prepare(codebook);
     if (status) {
         vq_codebook_free(codebook);
         return status;
@@ -114,6 +122,11 @@ void vq_codebook_free(vq_codebook *codebook)
 {
     if (!codebook)
         return;
+    if (codebook->shortlist != codebook->codewords)
+        vq_free(codebook->shortlist);
+    vq_free(codebook->centre);
+    vq_free(codebook->bias);
+    vq_free(codebook->panels);
     vq_free(codebook->codewords);
     vq_free(codebook);
 }
