@@ -9,12 +9,15 @@
 #include "vq/memory_internal.h"
 
 typedef struct setting {
+    uint64_t hash; /* of the key */
     char *key, *value;
 } setting;
 
 struct vq_tensors {
     vq_tensor *tensors;
     size_t count, room;
+    uint64_t *hashes; /* of the names: a file with many long names must not make look-ups slow */
+    size_t hash_room;
     setting *settings;
     size_t setting_count, setting_room;
 };
@@ -29,6 +32,15 @@ static const struct {
     [VQ_DTYPE_U16] = {"U16", 2},   [VQ_DTYPE_U32] = {"U32", 4}, [VQ_DTYPE_U64] = {"U64", 8},
     [VQ_DTYPE_BOOL] = {"BOOL", 1},
 };
+
+/* FNV-1a (Fowler, Noll, Vo). */
+static uint64_t hash_of(const char *text)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
+    return hash;
+}
 
 static int dtype_known(vq_dtype dtype)
 {
@@ -64,6 +76,7 @@ void vq_tensors_free(vq_tensors *tensors)
         vq_free(tensors->settings[i].value);
     }
     vq_free(tensors->tensors);
+    vq_free(tensors->hashes);
     vq_free(tensors->settings);
     vq_free(tensors);
 }
@@ -116,6 +129,9 @@ vq_status vq_tensors_add(vq_tensor **out, vq_tensors *tensors, const char *name,
     if (!status)
         status = grow((void **)&tensors->tensors, &tensors->room, tensors->count,
                       sizeof *tensors->tensors);
+    if (!status)
+        status = grow((void **)&tensors->hashes, &tensors->hash_room, tensors->count,
+                      sizeof *tensors->hashes);
     if (status)
         return status;
     char *own_name = vqi_strdup(name);
@@ -129,6 +145,7 @@ vq_status vq_tensors_add(vq_tensor **out, vq_tensors *tensors, const char *name,
         memcpy(own_data, data, bytes);
     else
         memset(own_data, 0, bytes);
+    tensors->hashes[tensors->count] = hash_of(name);
     vq_tensor *tensor = &tensors->tensors[tensors->count++];
     *tensor = (vq_tensor){
         .name = own_name, .dtype = dtype, .ndim = ndim, .count = count, .data = own_data};
@@ -151,16 +168,18 @@ const vq_tensor *vq_tensors_at(const vq_tensors *tensors, size_t i)
 
 const vq_tensor *vq_tensors_find(const vq_tensors *tensors, const char *name)
 {
+    const uint64_t hash = hash_of(name);
     for (size_t i = 0; i < tensors->count; i++)
-        if (!strcmp(tensors->tensors[i].name, name))
+        if (tensors->hashes[i] == hash && !strcmp(tensors->tensors[i].name, name))
             return &tensors->tensors[i];
     return NULL;
 }
 
 static setting *find_setting(const vq_tensors *tensors, const char *key)
 {
+    const uint64_t hash = hash_of(key);
     for (size_t i = 0; i < tensors->setting_count; i++)
-        if (!strcmp(tensors->settings[i].key, key))
+        if (tensors->settings[i].hash == hash && !strcmp(tensors->settings[i].key, key))
             return &tensors->settings[i];
     return NULL;
 }
@@ -185,7 +204,7 @@ vq_status vq_tensors_set(vq_tensors *tensors, const char *key, const char *value
         vq_free(own_value);
         return status;
     }
-    tensors->settings[tensors->setting_count++] = (setting){own_key, own_value};
+    tensors->settings[tensors->setting_count++] = (setting){hash_of(key), own_key, own_value};
     return VQ_OK;
 }
 
