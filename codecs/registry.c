@@ -7,7 +7,7 @@
 
 static const vqi_front_end *const front_ends[] = {&vqi_front_end_image};
 
-/* The files of models/, laid into the library by builtin_models.S. */
+/* The files of models/, laid into the library by builtin_models.c. */
 extern const unsigned char vqi_model_image[], vqi_model_image_end[];
 
 static const struct {
