@@ -23,7 +23,7 @@ enum {
     LEVELS = 8,
     DEFAULT_LEVELS = 6,
     CODEWORDS = 1024,
-    ITERATIONS = 15,
+    ITERATIONS = 20,
     ORIENTATIONS = 8
 };
 
@@ -370,7 +370,7 @@ vq_status vqi_image_train(vq_tensors **model, const vq_signal_source *source,
         return vqi_fail(VQ_E_ARG, "there are no training pictures");
     trainer t = {.source = source,
                  .opts = opts,
-                 .limit = opts->max_vectors ? opts->max_vectors : (size_t)1 << 20};
+                 .limit = opts->max_vectors ? opts->max_vectors : (size_t)1 << 21};
     vq_quantizer *quantizer = NULL;
     vq_status status = model_create(&t.model, dim, levels);
     if (!status) {

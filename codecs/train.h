@@ -30,7 +30,7 @@ typedef struct vq_codec_train_opts {
     uint32_t k;              /**< codewords per level; 0 = the recipe's */
     uint32_t dim;            /**< coefficients kept per position; 0 = the recipe's */
     uint32_t max_iterations; /**< of k-means, per level; 0 = the recipe's */
-    size_t max_vectors;      /**< latents kept, sampled evenly; 0 = 2^20 */
+    size_t max_vectors;      /**< latents kept, sampled evenly; 0 = the recipe's, 2^21 */
     uint64_t seed;
     int threads;
     const vq_quantizer *resume; /**< first levels of an interrupted run; NULL = none */
