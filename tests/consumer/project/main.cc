@@ -6,7 +6,7 @@
 int main()
 {
     const float codewords[] = {0, 1, 2, 3}, x[] = {1.2f, 2.9f};
-    std::uint32_t codes[2] = {9, 9};
+    uint32_t codes[2] = {9, 9};
     vq_codebook *codebook;
     vq_status status =
         vq_codebook_create(&codebook, codewords, 4, 1, VQ_METRIC_EUCLIDEAN, VQ_DTYPE_F32);
