@@ -36,7 +36,8 @@ vq_status vqi_json_parse(json_t **out, const char *text, size_t size, size_t off
     json_error_t error;
     json_t *json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
     if (!json) {
-        if (json_error_code(&error) == json_error_out_of_memory)
+        /* Where an allocation fails deep inside, jansson says nothing at all. */
+        if (json_error_code(&error) == json_error_out_of_memory || !*error.text)
             return vqi_fail_nomem(size);
         return vqi_fail(VQ_E_FORMAT, "byte %zu: not valid JSON (%s)",
                         offset + (error.position > 0 ? (size_t)error.position : 0), error.text);
