@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small inputs for the command-line tests, good and bad, made with nothing but Python."""
+import base64
+import random
+import struct
+import zlib
+
+# A grey JPEG of 8x8 pixels, baseline, made by libjpeg.
+JPEG = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAgGBgcGBQgHBwcJCQgKDBQNDAsLDBkSEw8UHRofHh0aHBwgJC4nICIsIxwcKDcpLDAx"
+    "NDQ0Hyc5PTgyPC4zNDL/wAALCAAIAAgBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAABf/EABkQAAEFAAAAAAAAAAAAAAAAAAAFBiIz"
+    "Uf/aAAgBAQAAPwAhhINUMP/Z")
+
+
+def png(width, height, colour_type, bits, rows):
+    """The bytes of a PNG; `rows` are the bytes of each row, unfiltered."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    body = zlib.compress(b"".join(b"\0" + row for row in rows), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def picture(width, height, channels, bits=8, opaque=False):
+    """A smooth pattern with a little noise: channels 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA."""
+    noise = random.Random(width * 7919 + height * 31 + channels)
+    rows = []
+    for y in range(height):
+        values = []
+        for x in range(width):
+            pixel = [120 + 100 * ((x * (c + 1) // 3 + y * (3 - c) // 2) % 64) / 64 + noise.uniform(-8, 8)
+                     for c in range(3)]
+            colours = pixel[:1] if channels < 3 else pixel
+            alpha = [] if channels % 2 else [255 if opaque else 255 * (x + y) / max(1, width + height - 2)]
+            values += colours + alpha
+        top = 255 if bits == 8 else 65535
+        numbers = [min(top, max(0, round(v * top / 255))) for v in values]
+        rows.append(bytes(numbers) if bits == 8 else struct.pack(f">{len(numbers)}H", *numbers))
+    return png(width, height, {1: 0, 2: 4, 3: 2, 4: 6}[channels], bits, rows)
+
+
+def npy(rows, columns, seed, damage=None):
+    noise = random.Random(seed)
+    values = [noise.gauss(0, 1) + 3 * (i // columns % 5) for i in range(rows * columns)]
+    if damage is not None:
+        values[damage] = float("nan")
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}"
+    header = header.ljust(-(len(header) + 11) % 64 + len(header)) + "\n"
+    return (b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
+            + struct.pack(f"<{len(values)}f", *values))
+
+
+def write_all(folder):
+    rgb = picture(70, 45, 3)
+    files = {
+        "rgb.png": rgb,
+        "one.png": picture(1, 1, 3),
+        "grey.png": picture(33, 20, 1),
+        "grey_alpha.png": picture(20, 33, 2),
+        "rgba.png": picture(48, 40, 4),
+        "opaque.png": picture(48, 40, 4, opaque=True),
+        "deep.png": picture(40, 30, 3, bits=16),
+        "truncated.png": rgb[:len(rgb) // 2],
+        "photo.jpg": JPEG,
+        "jpeg.png": JPEG,
+        "webp.png": b"RIFF\x24\x00\x00\x00WEBPVP8 \x18\x00\x00\x00" + bytes(24),
+        "empty.png": b"",
+        "noise.png": bytes(random.Random(1).randrange(256) for _ in range(3000)),
+        "a.npy": npy(300, 4, 1),
+        "b.npy": npy(200, 4, 2),
+        "wide.npy": npy(10, 5, 3),
+        "nan.npy": npy(50, 4, 4, damage=41),
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file tools/vqdec.c  Tokens to pictures. */
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli_codec.h"
+#include "io/image.h"
+
+enum { KEY_ANY_MODEL = CLI_KEY_FIRST };
+
+typedef struct settings {
+    const char *model; /**< NULL = the built-in one that made the tokens */
+    uint32_t bits;     /**< 0 = as the source had */
+    vq_coding_opts coding;
+} settings;
+
+static const cli_option options[] = {
+    CLI_OPTION_OUTPUT("the PNG file, - for standard output, or an existing folder"),
+    {'l', "levels", "N", "levels to decode; fewer = coarser (default: all in the file)"},
+    {'m', "model", "MODEL", "a built-in model or a model file (default: the built-in one)"},
+    {KEY_ANY_MODEL, "any-model", NULL, "decode even if another model made the tokens"},
+    {'b', "bits", "N", "bits per sample of the PNG: 8 or 16 (default: as the source had)"},
+    CLI_OPTION_THREADS,
+    CLI_OPTION_CPU,
+    CLI_OPTION_JSON,
+    CLI_OPTION_FORCE("write the picture even to a terminal"),
+    CLI_OPTION_QUIET,
+    CLI_OPTION_VERBOSE,
+    CLI_OPTION_HELP,
+    CLI_OPTION_VERSION,
+};
+
+static int on_option(void *state, const cli_common *common, int key, const char *value)
+{
+    settings *s = state;
+    uint64_t number;
+    switch (key) {
+    case 'l':
+        if (cli_read_uint(common, "levels", value, 1, VQ_MAX_LEVELS, &number))
+            return CLI_USAGE;
+        s->coding.levels = (uint32_t)number;
+        return CLI_DONE;
+    case 'm':
+        s->model = value;
+        return CLI_DONE;
+    case 'b':
+        if (strcmp(value, "8") && strcmp(value, "16"))
+            return cli_usage(common, "--bits: '%s' is neither 8 nor 16", value);
+        s->bits = strcmp(value, "8") ? 16 : 8;
+        return CLI_DONE;
+    default:
+        s->coding.any_model = 1;
+        return CLI_DONE;
+    }
+}
+
+static const cli_program program = {
+    .name = "vqdec",
+    .usage = "TOKENS... -o OUTPUT [options]",
+    .about = "Turn token files that vqenc made back into PNG pictures.\n"
+             "With several token files OUTPUT is a folder, which receives NAME.png for each.\n",
+    .options = options,
+    .option_count = sizeof options / sizeof *options,
+    .examples = "  vqdec tokens.bin -o photo.png\n"
+                "  vqdec tokens.bin --levels 2 -o coarse.png\n"
+                "  vqenc photo.png -o - | vqdec - -o photo.png\n",
+    .option = on_option,
+};
+
+static int on_progress(void *context, const vq_progress *progress)
+{
+    return cli_progress_show(context, "decoding", (double)progress->done, (double)progress->total,
+                             "rows");
+}
+
+/** The model for these tokens; `codec` may be open already, from --model or from the file before. */
+static int choose_model(const cli_common *common, const settings *s, vq_codec **codec,
+                        const char *name, const vq_tokens *tokens)
+{
+    const char *model = s->model;
+    if (*codec && model)
+        return CLI_DONE;
+    if (!model && tokens->codec[0] == '\0')
+        return cli_fault(common, name,
+                         "no codec made these tokens, so there is no picture in them");
+    if (!model)
+        model = cli_builtin_of(tokens->model_sha256);
+    if (!model && s->coding.any_model)
+        model = tokens->codec;
+    if (!model) {
+        char sha[CLI_HEX_SIZE];
+        cli_hex(sha, tokens->model_sha256);
+        cli_fault(common, name,
+                  "made with a %s model that is not built in, SHA-256 %.16s... (give its file with "
+                  "--model, or force the built-in one with --any-model)",
+                  tokens->codec, sha);
+        return CLI_MISMATCH;
+    }
+    vq_codec_free(*codec);
+    const vq_status status = vq_codec_open(codec, model, NULL);
+    return status ? cli_fail(common, s->model ? model : name, status) : CLI_DONE;
+}
+
+static int tell(const cli_common *common, const settings *s, const char *input, const char *output,
+                const vq_signal *picture, const vq_tokens *tokens)
+{
+    const uint32_t used = s->coding.levels ? s->coding.levels : tokens->levels;
+    const uint32_t bits = s->bits ? s->bits : picture->bits ? picture->bits : 8;
+    if (common->json)
+        return cli_json_print(common,
+                              json_pack("{ss ss si si si si si si}", "file", input, "output",
+                                        output, "width", (int)picture->shape[1], "height",
+                                        (int)picture->shape[0], "channels", (int)picture->shape[2],
+                                        "bits", (int)bits, "levels", (int)used, "levels_in_file",
+                                        (int)tokens->levels),
+                              0);
+    cli_note(common, "%s: %zux%zu %s, %u of %u levels", cli_input_name(input), picture->shape[1],
+             picture->shape[0], cli_channels_name(picture->shape[2]), used, tokens->levels);
+    return CLI_DONE;
+}
+
+static int decode(const cli_common *common, settings *s, vq_codec **codec, const char *input,
+                  const char *output)
+{
+    vq_tokens *tokens = NULL;
+    vq_signal *picture = NULL;
+    cli_progress progress;
+    const char *name = cli_input_name(input);
+    vq_status status = vq_tokens_read(&tokens, NULL, input, NULL);
+    if (status)
+        return cli_fail(common, name, status);
+
+    int code = CLI_DONE;
+    if (tokens->kind != VQ_KIND_IMAGE)
+        code = cli_fault(common, name, "holds tokens of %s, not of a picture",
+                         vq_kind_name(tokens->kind));
+    else if (s->coding.levels > tokens->levels)
+        code = cli_usage(common, "%s: --levels: %u, but the file has %u levels", name,
+                         s->coding.levels, tokens->levels);
+    else
+        code = choose_model(common, s, codec, name, tokens);
+    if (code) {
+        vq_tokens_free(tokens);
+        return code;
+    }
+
+    cli_catch_signals();
+    cli_progress_start(&progress, common);
+    s->coding.progress = on_progress;
+    s->coding.progress_context = &progress;
+    status = vq_codec_decode(&picture, *codec, tokens, &s->coding);
+    cli_progress_clear(&progress);
+    if (status)
+        code = cli_fail(common, name, status);
+    if (!code && cli_interrupted())
+        code = cli_fail(common, NULL, VQ_E_CANCELLED);
+    if (!code && (status = vq_png_write(output, picture, s->bits, NULL)))
+        code = cli_fail(common, strcmp(output, "-") ? output : "standard output", status);
+    if (!code)
+        code = tell(common, s, input, output, picture, tokens);
+    if (!code && common->verbose)
+        cli_note(common, "  %.3f s, %.2f megapixels/s", cli_seconds() - progress.started,
+                 1e-6 * cli_sites(picture->shape) / (cli_seconds() - progress.started));
+    vq_signal_free(picture);
+    vq_tokens_free(tokens);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    cli_common common;
+    settings s = {.coding = VQ_CODING_OPTS_INIT};
+    int code = cli_parse(&common, &program, argc, argv, &s);
+    if (code != CLI_GO_ON)
+        return code;
+    if (optind == argc)
+        return cli_usage(&common, "no token file was named (see vqdec --help)");
+    s.coding.threads = common.threads;
+
+    cli_paths outputs;
+    vq_codec *codec = NULL;
+    code = cli_plan_outputs(&outputs, &common, argv + optind, argc - optind, ".png");
+    int worst = code;
+    for (int i = optind; !code && i < argc && !cli_interrupted(); i++) {
+        const int one = decode(&common, &s, &codec, argv[i], outputs.path[i - optind]);
+        if (one > worst)
+            worst = one;
+    }
+    vq_codec_free(codec);
+    cli_paths_clear(&outputs);
+    return cli_close_stdout(&common, worst);
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file tools/vqeval.c  How good a decoded picture, or a codec, is. */
+#include <getopt.h>
+#include <string.h>
+
+#include "io/image.h"
+#include "vqeval.h"
+
+enum { KEY_CODEC = CLI_KEY_FIRST, KEY_AMPLIFY };
+
+static const cli_option options[] = {
+    {'m', "model", "MODEL", "encode and decode every picture with this built-in model or file"},
+    {KEY_CODEC, "codec", "NAME", "the same with the built-in model of that name: image"},
+    {'l', "levels", "N", "levels of the model to use, or all for a table over their number"},
+    {'p', "png", "FILE", "draw original, decoded and amplified error beside each other"},
+    {KEY_AMPLIFY, "amplify", "X", "factor of the error in that drawing (default 8)"},
+    CLI_OPTION_THREADS,
+    CLI_OPTION_CPU,
+    CLI_OPTION_JSON,
+    CLI_OPTION_QUIET,
+    CLI_OPTION_VERBOSE,
+    CLI_OPTION_HELP,
+    CLI_OPTION_VERSION,
+};
+
+static int on_option(void *state, const cli_common *common, int key, const char *value)
+{
+    vqeval_settings *s = state;
+    uint64_t number;
+    switch (key) {
+    case 'm':
+    case KEY_CODEC:
+        if (s->model)
+            return cli_usage(common, "--model and --codec: one of them, once");
+        s->model = value;
+        return CLI_DONE;
+    case 'l':
+        s->all_levels = strcmp(value, "all") == 0;
+        if (s->all_levels)
+            return CLI_DONE;
+        if (cli_read_uint(common, "levels", value, 1, VQ_MAX_LEVELS, &number))
+            return CLI_USAGE;
+        s->levels = (uint32_t)number;
+        return CLI_DONE;
+    case 'p':
+        s->side = value;
+        return CLI_DONE;
+    default:
+        return cli_read_double(common, "amplify", value, &s->amplify);
+    }
+}
+
+static const cli_program program = {
+    .name = "vqeval",
+    .usage = "ORIGINAL DECODED [options]\n"
+             "       vqeval --codec image PICTURE|FOLDER... [options]",
+    .about = "Measure PSNR, SSIM and MS-SSIM of a decoded picture, or of a whole codec with its "
+             "bits per\n"
+             "pixel (counted in true bytes of the token files) and the statistics of its codes.\n",
+    .options = options,
+    .option_count = sizeof options / sizeof *options,
+    .examples = "  vqeval photo.png decoded.png --png side.png\n"
+                "  vqeval --codec image photos/\n"
+                "  vqeval --model model.safetensors --levels all --json photos/\n",
+    .option = on_option,
+};
+
+static int compare_pair(const cli_common *common, const vqeval_settings *s,
+                        const cli_paths *pictures)
+{
+    const char *names[2] = {cli_input_name(pictures->path[0]), cli_input_name(pictures->path[1])};
+    vq_signal *original = NULL, *decoded = NULL;
+    vq_image_quality quality;
+    int code = CLI_DONE;
+    vq_status status = vq_image_read(&original, pictures->path[0], NULL);
+    if (status)
+        code = cli_fail(common, names[0], status);
+    else if ((status = vq_image_read(&decoded, pictures->path[1], NULL)))
+        code = cli_fail(common, names[1], status);
+    if (!code)
+        code = vqeval_compare(&quality, common, names[1], original, decoded);
+    if (!code && s->side)
+        code = vqeval_draw(common, s, original, decoded);
+    if (!code && common->json) {
+        json_t *result =
+            json_pack("{ss ss}", "original", pictures->path[0], "decoded", pictures->path[1]);
+        vqeval_json_quality(result, &quality);
+        code = cli_json_print(common, result, 1);
+    } else if (!code) {
+        fputs("PSNR ", stdout);
+        cli_print_real(stdout, 1, 3, quality.psnr_db);
+        fputs(" dB, SSIM ", stdout);
+        cli_print_real(stdout, 1, 4, quality.ssim);
+        fputs(", MS-SSIM ", stdout);
+        cli_print_real(stdout, 1, 4, quality.ms_ssim);
+        printf(", MSE %.4g\n", quality.mse);
+    }
+    vq_signal_free(original);
+    vq_signal_free(decoded);
+    return code;
+}
+
+static int check(const cli_common *common, const vqeval_settings *s, const cli_paths *pictures)
+{
+    if (!s->model && (s->levels || s->all_levels))
+        return cli_usage(common, "--levels needs --codec or --model");
+    if (!s->model && pictures->count != 2)
+        return cli_usage(common, "give the original and the decoded picture, or --codec image for "
+                                 "pictures to encode");
+    if (s->side && s->model && (pictures->count != 1 || s->all_levels))
+        return cli_usage(common, "--png shows one picture at one number of levels");
+    if (!s->side)
+        return CLI_DONE;
+    if (strcmp(s->side, "-") == 0)
+        return cli_usage(common, "--png needs a file: standard output takes the figures");
+    return cli_check_output(common, s->side, pictures->path, pictures->count);
+}
+
+int main(int argc, char **argv)
+{
+    cli_common common;
+    vqeval_settings s = {.amplify = 8};
+    cli_paths pictures = {0};
+    int code = cli_parse(&common, &program, argc, argv, &s);
+    if (code != CLI_GO_ON)
+        return code;
+    if (optind == argc)
+        return cli_usage(&common, "no picture was named (see vqeval --help)");
+    code = cli_expand(&pictures, &common, argv + optind, argc - optind, cli_is_picture_name);
+    if (!code)
+        code = check(&common, &s, &pictures);
+    if (!code)
+        code =
+            s.model ? vqeval_codec(&common, &s, &pictures) : compare_pair(&common, &s, &pictures);
+    cli_paths_clear(&pictures);
+    return cli_close_stdout(&common, code);
+}

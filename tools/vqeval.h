@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file tools/vqeval.h  What the files of vqeval share. */
+#ifndef TOOLS_VQEVAL_H
+#define TOOLS_VQEVAL_H
+
+#include "cli_codec.h"
+#include "codecs/image_metrics.h"
+
+typedef struct vqeval_settings {
+    const char *model; /**< NULL = compare two pictures */
+    const char *side;  /**< --png, or NULL */
+    double amplify;
+    uint32_t levels; /**< 0 = the model's default */
+    int all_levels;
+} vqeval_settings;
+
+/** Encode and decode every picture, print the table or the JSON. @return the exit code. */
+int vqeval_codec(const cli_common *common, const vqeval_settings *settings,
+                 const cli_paths *pictures);
+
+/**
+ * Quality of two pictures, colours only. An alpha channel that only one of them has does not matter.
+ * @return CLI_DONE or the exit code after a message that says `name`.
+ */
+int vqeval_compare(vq_image_quality *out, const cli_common *common, const char *name,
+                   const vq_signal *original, const vq_signal *decoded);
+
+/** Draw original, decoded and error (times `amplify`, grey is none) beside each other. */
+int vqeval_draw(const cli_common *common, const vqeval_settings *settings,
+                const vq_signal *original, const vq_signal *decoded);
+
+/** psnr_db, mse, ssim, ms_ssim, added to an object. */
+void vqeval_json_quality(json_t *object, const vq_image_quality *quality);
+
+#endif

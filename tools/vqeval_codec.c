@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pictures through a codec and back: quality and true bytes, for one or every number of levels. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/image.h"
+#include "vqeval.h"
+
+/** One picture at one number of levels. */
+typedef struct score {
+    uint64_t bytes; /**< of the token file, container included */
+    double bpp;
+    vq_image_quality quality;
+} score;
+
+typedef struct evaluation {
+    const cli_common *common;
+    const vqeval_settings *settings;
+    const cli_paths *pictures;
+    vq_codec *codec;
+    vq_codec_info info;
+    uint32_t low, high; /**< numbers of levels that are tried */
+    vq_report *report;
+    score *scores; /**< [picture][level - low] */
+    double *pixels;
+    double encode_seconds, decode_seconds;
+} evaluation;
+
+static score *score_of(const evaluation *e, size_t picture, uint32_t levels)
+{
+    return &e->scores[picture * (e->high - e->low + 1) + levels - e->low];
+}
+
+/** Decode what `levels` levels say, and compare. The tokens lose their other levels. */
+static int try_levels(evaluation *e, size_t index, uint32_t levels, vq_tokens *tokens,
+                      const vq_signal *original)
+{
+    const char *name = e->pictures->path[index];
+    score *s = score_of(e, index, levels);
+    vq_coding_opts opts = VQ_CODING_OPTS_INIT;
+    opts.threads = e->common->threads;
+    vq_bytes bytes = {0};
+    vq_signal *decoded = NULL;
+    vq_status status = vq_tokens_truncate(tokens, levels);
+    if (!status)
+        status = vq_tokens_serialize(&bytes, tokens, VQ_PACKING_BITS);
+    const double started = cli_seconds();
+    if (!status)
+        status = vq_codec_decode(&decoded, e->codec, tokens, &opts);
+    e->decode_seconds += cli_seconds() - started;
+    int code = status ? cli_fail(e->common, name, status) : CLI_DONE;
+    if (!code) {
+        s->bytes = bytes.size;
+        s->bpp = cli_bits_per_pixel(bytes.size, original->shape);
+        code = vqeval_compare(&s->quality, e->common, name, original, decoded);
+    }
+    if (!code && e->settings->side)
+        code = vqeval_draw(e->common, e->settings, original, decoded);
+    vq_signal_free(decoded);
+    vq_bytes_clear(&bytes);
+    return code;
+}
+
+static int try_picture(evaluation *e, size_t index)
+{
+    const char *name = e->pictures->path[index];
+    vq_signal *original = NULL;
+    vq_tokens *tokens = NULL;
+    vq_coding_opts opts = VQ_CODING_OPTS_INIT;
+    opts.levels = e->high;
+    opts.threads = e->common->threads;
+    vq_status status = vq_image_read(&original, name, NULL);
+    const double started = cli_seconds();
+    if (!status)
+        status = vq_codec_encode(&tokens, e->codec, original, &opts);
+    e->encode_seconds += cli_seconds() - started;
+    if (!status)
+        status = vq_report_add_tokens(e->report, tokens);
+    int code = status ? cli_fail(e->common, name, status) : CLI_DONE;
+    if (!code)
+        e->pixels[index] = cli_sites(original->shape);
+    for (uint32_t levels = e->high; !code && levels >= e->low; levels--)
+        code = try_levels(e, index, levels, tokens, original);
+    vq_tokens_free(tokens);
+    vq_signal_free(original);
+    return code;
+}
+
+/** The mean over the pictures. MS-SSIM is NaN for small pictures, which then do not count. */
+static score mean_of(const evaluation *e, uint32_t levels)
+{
+    score mean = {0};
+    const double n = (double)e->pictures->count;
+    double large = 0;
+    for (size_t i = 0; i < e->pictures->count; i++) {
+        const score *s = score_of(e, i, levels);
+        mean.bytes += s->bytes;
+        mean.bpp += s->bpp / n;
+        mean.quality.mse += s->quality.mse / n;
+        mean.quality.psnr_db += s->quality.psnr_db / n;
+        mean.quality.ssim += s->quality.ssim / n;
+        if (!isnan(s->quality.ms_ssim)) {
+            mean.quality.ms_ssim += s->quality.ms_ssim;
+            large++;
+        }
+    }
+    mean.bytes = (uint64_t)((double)mean.bytes / n + 0.5);
+    mean.quality.ms_ssim = large > 0 ? mean.quality.ms_ssim / large : NAN;
+    return mean;
+}
+
+static void print_score(const char *name, int width, const score *s)
+{
+    printf("%-*s %10llu %8.4f", width, name, (unsigned long long)s->bytes, s->bpp);
+    cli_print_real(stdout, 9, 3, s->quality.psnr_db);
+    cli_print_real(stdout, 9, 4, s->quality.ssim);
+    cli_print_real(stdout, 9, 4, s->quality.ms_ssim);
+    putchar('\n');
+}
+
+static void print_tables(const evaluation *e, const vq_level_report *rows)
+{
+    const cli_paths *pictures = e->pictures;
+    int width = 8;
+    for (size_t i = 0; i < pictures->count; i++)
+        if ((int)strlen(pictures->path[i]) > width)
+            width = (int)strlen(pictures->path[i]);
+    printf("%-*s      bytes      bpp  PSNR dB     SSIM  MS-SSIM\n", width, "");
+    for (uint32_t levels = e->low; levels <= e->high; levels++) {
+        char name[48];
+        for (size_t i = 0; i < pictures->count && (!e->settings->all_levels || e->common->verbose);
+             i++)
+            print_score(pictures->path[i], width, score_of(e, i, levels));
+        const score mean = mean_of(e, levels);
+        snprintf(name, sizeof name, "%u level%s", levels, levels == 1 ? "" : "s");
+        print_score(e->settings->all_levels ? name : "mean", width, &mean);
+    }
+    printf("\n%s model, %u of %u levels, %zu picture%s, %llu grid positions\n", e->info.name,
+           e->high, e->info.levels, pictures->count, pictures->count == 1 ? "" : "s",
+           (unsigned long long)vq_report_vectors(e->report));
+    cli_print_levels(stdout, rows, e->high);
+}
+
+static json_t *score_as_json(const score *s)
+{
+    json_t *object = json_pack("{sI sf}", "bytes", (json_int_t)s->bytes, "bits_per_pixel", s->bpp);
+    vqeval_json_quality(object, &s->quality);
+    return object;
+}
+
+static json_t *as_json(const evaluation *e, const vq_level_report *rows)
+{
+    char sha[CLI_HEX_SIZE];
+    cli_hex(sha, e->info.model_sha256);
+    json_t *results = json_array();
+    for (uint32_t levels = e->low; levels <= e->high; levels++) {
+        const score mean = mean_of(e, levels);
+        json_t *images = json_array();
+        for (size_t i = 0; i < e->pictures->count; i++) {
+            json_t *image = score_as_json(score_of(e, i, levels));
+            json_object_set_new(image, "file", json_string(e->pictures->path[i]));
+            json_array_append_new(images, image);
+        }
+        json_array_append_new(results, json_pack("{si so so}", "levels", (int)levels, "mean",
+                                                 score_as_json(&mean), "images", images));
+    }
+    double pixels = 0;
+    for (size_t i = 0; i < e->pictures->count; i++)
+        pixels += e->pixels[i];
+    return json_pack("{ss ss ss sI so so s{sf sf sf}}", "model", e->settings->model, "codec",
+                     e->info.name, "model_sha256", sha, "positions",
+                     (json_int_t)vq_report_vectors(e->report), "results", results, "statistics",
+                     cli_json_level_rows(rows, e->high), "time", "pixels", pixels, "encode_seconds",
+                     e->encode_seconds, "decode_seconds", e->decode_seconds);
+}
+
+static int run(evaluation *e)
+{
+    vq_level_report rows[VQ_MAX_LEVELS];
+    uint32_t k[VQ_MAX_LEVELS];
+    cli_progress progress;
+    const size_t count = e->pictures->count;
+    e->scores = calloc(count * (e->high - e->low + 1), sizeof *e->scores);
+    e->pixels = calloc(count, sizeof *e->pixels);
+    if (!e->scores || !e->pixels)
+        return cli_fault(e->common, "results", "out of memory");
+    for (uint32_t i = 0; i < e->high; i++)
+        k[i] = vq_quantizer_k(e->info.quantizer, i);
+    const vq_status status = vq_report_create(&e->report, e->high, k);
+    if (status)
+        return cli_fail(e->common, NULL, status);
+
+    cli_catch_signals();
+    cli_progress_start(&progress, e->common);
+    for (size_t i = 0; i < count; i++) {
+        const int code = try_picture(e, i);
+        cli_progress_show(&progress, "evaluating", (double)i + 1, (double)count, "pictures");
+        if (code || cli_interrupted()) {
+            cli_progress_clear(&progress);
+            return code ? code : cli_fail(e->common, NULL, VQ_E_CANCELLED);
+        }
+    }
+    cli_progress_clear(&progress);
+
+    cli_level_rows(rows, e->report, e->high);
+    if (e->common->json)
+        return cli_json_print(e->common, as_json(e, rows), 1);
+    print_tables(e, rows);
+    return CLI_DONE;
+}
+
+int vqeval_codec(const cli_common *common, const vqeval_settings *settings,
+                 const cli_paths *pictures)
+{
+    evaluation e = {.common = common, .settings = settings, .pictures = pictures};
+    const vq_status status = vq_codec_open(&e.codec, settings->model, NULL);
+    if (status)
+        return cli_fail(common, settings->model, status);
+    vq_codec_get_info(&e.info, e.codec);
+    int code;
+    if (e.info.kind != VQ_KIND_IMAGE) {
+        code = cli_usage(common, "%s: a model for %s, not for pictures", settings->model,
+                         vq_kind_name(e.info.kind));
+    } else if (settings->levels > e.info.levels) {
+        code = cli_usage(common, "--levels: %u, but the model has %u levels", settings->levels,
+                         e.info.levels);
+    } else {
+        e.high = settings->all_levels ? e.info.levels
+                 : settings->levels   ? settings->levels
+                                      : e.info.default_levels;
+        e.low = settings->all_levels ? 1 : e.high;
+        code = run(&e);
+    }
+    vq_report_free(e.report);
+    free(e.scores);
+    free(e.pixels);
+    vq_codec_free(e.codec);
+    return code;
+}
