@@ -15,4 +15,10 @@ vq_status vqi_fail_in(vq_status status, const char *context);
 /** VQ_E_NOMEM with the number of bytes that could not be had. */
 vq_status vqi_fail_nomem(unsigned long long bytes);
 
+/* That a failure is never VQ_OK is not to be seen by who analyses one file at a time: say it. */
+#if (defined(__clang_analyzer__) || defined(__cppcheck__)) && !defined(VQ_ERROR_DEFINITIONS)
+#define vqi_fail(status, ...) (vqi_fail((status), __VA_ARGS__), (status))
+#define vqi_fail_nomem(bytes) (vqi_fail_nomem(bytes), VQ_E_NOMEM)
+#endif
+
 #endif

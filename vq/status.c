@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vq/status.h"
+#define VQ_ERROR_DEFINITIONS
 #include "vq/error_internal.h"
+#include "vq/status.h"
 
 #include <stdarg.h>
 #include <stdio.h>
