@@ -93,7 +93,7 @@ static vq_status search(uint32_t *codes, float *scores, const vq_codebook *codeb
         /* For this region's task only: the OpenMP build of OpenBLAS asks for it, and must not start
          * threads of its own where the region has but one. */
         omp_set_num_threads(1);
-        char *scratch = workspace + (size_t)omp_get_thread_num() * plan->scratch;
+        char *scratch = workspace ? workspace + (size_t)omp_get_thread_num() * plan->scratch : NULL;
 #pragma omp for schedule(dynamic)
         for (size_t b = 0; b < blocks; b++) {
             const size_t begin = b * rows, count = n - begin < rows ? n - begin : rows;

@@ -2,6 +2,7 @@
 /* Every kernel set and the BLAS shortlist against a plain reading of the contract in vq/codebook.h. */
 #include <float.h>
 #include <math.h>
+#include <omp.h>
 
 #include "test_support.h"
 #include "vq/nearest_internal.h"
@@ -440,6 +441,25 @@ static void a_failed_allocation_is_reported(void **state)
     vq_cpu_set_mask(UINT32_MAX);
 }
 
+static void a_search_leaves_the_settings_of_openmp_alone(void **state)
+{
+    (void)state;
+    vq_cpu_set_mask(VQ_CPU_AVX2);
+    problem p = make_problem(400, 48, 1000, VQ_METRIC_EUCLIDEAN);
+    uint32_t codes[1000];
+    const int before = omp_get_max_threads();
+    omp_set_num_threads(3);
+    for (int threads = 0; threads < 3; threads++) {
+        vq_search_opts opts = VQ_SEARCH_OPTS_INIT;
+        opts.threads = threads;
+        assert_ok(vq_nearest(codes, NULL, p.codebook, p.x, p.n, &opts));
+        assert_int_equal(omp_get_max_threads(), 3);
+    }
+    omp_set_num_threads(before);
+    free_problem(&p);
+    vq_cpu_set_mask(UINT32_MAX);
+}
+
 static void edges_of_the_call(void **state)
 {
     (void)state;
@@ -472,6 +492,7 @@ int main(void)
         cmocka_unit_test(the_first_row_that_is_not_finite_is_named),
         cmocka_unit_test(a_workspace_is_enough_and_is_checked),
         cmocka_unit_test(a_failed_allocation_is_reported),
+        cmocka_unit_test(a_search_leaves_the_settings_of_openmp_alone),
         cmocka_unit_test(edges_of_the_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
