@@ -126,7 +126,8 @@ static vq_status residual_dequantize(float *x, const vq_quantizer *q, const uint
     const size_t d = q->dim;
     const uint32_t levels = opts->levels;
     const float *codewords[VQ_MAX_LEVELS];
-    for (uint32_t l = 0; l < levels; l++)
+    codewords[0] = vq_codebook_codewords(level_codebook(q, 0));
+    for (uint32_t l = 1; l < levels; l++)
         codewords[l] = vq_codebook_codewords(level_codebook(q, l));
     const int threads = vqi_threads(opts->threads, n / 1024 + 1);
 #pragma omp parallel for schedule(static) num_threads(threads)

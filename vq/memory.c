@@ -40,7 +40,7 @@ void *vqi_alloc(size_t count, size_t size)
         return NULL;
     const uintptr_t low = (uintptr_t)block + sizeof(void *);
     char *aligned = block + sizeof(void *) + (ALIGNMENT - low % ALIGNMENT) % ALIGNMENT;
-    memcpy(aligned - sizeof(void *), &block, sizeof(void *));
+    memcpy(aligned - sizeof block, &block, sizeof block);
     return aligned;
 }
 
@@ -66,6 +66,6 @@ void vq_free(void *pointer)
     if (!pointer)
         return;
     void *block;
-    memcpy(&block, (char *)pointer - sizeof(void *), sizeof(void *));
+    memcpy(&block, (char *)pointer - sizeof block, sizeof block);
     current.free(current.context, block);
 }

@@ -85,6 +85,7 @@ vq_status vq_tokens_truncate(vq_tokens *tokens, uint32_t levels)
         return vqi_fail(VQ_E_ARG, "%u levels were asked for (the tokens have 1 to %u)", levels,
                         tokens->levels);
     tokens->levels = levels;
-    memset(tokens->k + levels, 0, (VQ_MAX_LEVELS - levels) * sizeof *tokens->k);
+    for (uint32_t l = levels; l < VQ_MAX_LEVELS; l++)
+        tokens->k[l] = 0;
     return VQ_OK;
 }
