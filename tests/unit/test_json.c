@@ -45,7 +45,7 @@ static void verdicts_are_jansson_s(void **state)
     (void)state;
     static const char seed[] = "{\"a\":[1,-2.5e3,0.25,true,false,null,\"x\\u00e9\\\\\\\"y\"],"
                                "\"b\":{\"c\":\"\\ud83d\\ude00\",\"d\":[[],{}]}}";
-    static const char alphabet[] = "{}[]:,\"\\ue0123-+.tfn xad8c";
+    static const char alphabet[] = "{}[]:,\"\\u0123-+.tfn xad8c";
     uint64_t random = 1;
     int valid = 0;
     for (int trial = 0; trial < 20000; trial++) {
@@ -59,8 +59,9 @@ static void verdicts_are_jansson_s(void **state)
         json_error_t error;
         json_t *json = json_loadb(text, sizeof seed - 1, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
         const enum json_error_code code = json ? json_error_unknown : json_error_code(&error);
-        const int theirs =
-            json || code == json_error_null_byte_in_key || code == json_error_numeric_overflow;
+        if (code == json_error_numeric_overflow)
+            continue; /* jansson stops there and says nothing of the rest */
+        const int theirs = json || code == json_error_null_byte_in_key;
         if (ours != theirs)
             fail_msg("%s is %s to jansson (%s)", text, theirs ? "valid" : "invalid", error.text);
         valid += ours;

@@ -4,6 +4,7 @@
 
 #include "test_support.h"
 #include "vq/kmeans_distance_internal.h"
+#include "vq/kmeans_internal.h"
 
 /* n x d numbers in clumps, so that k-means has something to find. */
 static float *make_rows(size_t n, uint32_t d, uint64_t seed)
@@ -166,6 +167,40 @@ static void test_seeding_finds_clumps(void **state)
         vq_kmeans_report_clear(&report);
     }
     free(x);
+}
+
+/* What seeding passes over by its two proofs could not have changed a bit. The scales and offsets are
+ * there to make rounding and underflow matter. */
+static void test_pruning_is_exact(void **state)
+{
+    (void)state;
+    enum { N = 3000, K = 60 };
+    static const uint32_t dims[] = {1, 5, 24, 67, 192};
+    static const double scales[] = {1, 1e-21, 3e-16, 1e15}, offsets[] = {0, 1, 1000};
+    float weights[N], *pruned = malloc(K * 192 * sizeof(float)),
+                      *plain = malloc(K * 192 * sizeof(float));
+    assert_true(pruned && plain);
+    for (int i = 0; i < 5; i++)
+        for (int scale = 0; scale < 4; scale++)
+            for (int offset = 0; offset < 3; offset++) {
+                const uint32_t d = dims[i];
+                float *x = make_rows(N, d, (uint64_t)(i + 10 * scale + 100 * offset));
+                for (size_t j = 0; j < (size_t)N * d; j++)
+                    x[j] = (float)(scales[scale] * ((double)x[j] + offsets[offset]));
+                for (int j = 0; j < N; j++)
+                    weights[j] = (float)(j % 3);
+                vqi_kmeans run = {x, N, d, N, options(K), 0};
+                run.opts.threads = 1 + offset;
+                run.opts.metric = scale ? VQ_METRIC_EUCLIDEAN : (vq_metric)(offset % 2);
+                run.opts.weights = scale == 2 ? weights : NULL;
+                assert_ok(vqi_kmeans_seed(pruned, &run));
+                run.exhaustive = 1;
+                assert_ok(vqi_kmeans_seed(plain, &run));
+                assert_memory_equal(pruned, plain, (size_t)K * d * sizeof *plain);
+                free(x);
+            }
+    free(pruned);
+    free(plain);
 }
 
 /* The MSE in the report is that of the codebook that was returned, rounded to its storage type. */
@@ -378,13 +413,10 @@ static void test_distance_kernels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lloyd_by_hand),
-        cmocka_unit_test(test_same_on_any_machine),
-        cmocka_unit_test(test_seeding_finds_clumps),
-        cmocka_unit_test(test_report_is_of_the_result),
-        cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_when_it_stops),
-        cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_lloyd_by_hand),           cmocka_unit_test(test_same_on_any_machine),
+        cmocka_unit_test(test_seeding_finds_clumps),    cmocka_unit_test(test_pruning_is_exact),
+        cmocka_unit_test(test_report_is_of_the_result), cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_when_it_stops),           cmocka_unit_test(test_progress),
         cmocka_unit_test(test_distance_kernels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

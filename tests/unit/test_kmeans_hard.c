@@ -293,9 +293,22 @@ static vq_status train_small(void *context)
     return status;
 }
 
+/* Rows long enough for seeding to make sketches of them. */
+static vq_status train_long(void *context)
+{
+    vq_codebook *codebook;
+    const vq_kmeans_opts opts = options(20);
+    const vq_status status = vq_kmeans_train(&codebook, NULL, context, 40, 30, &opts);
+    vq_codebook_free(codebook);
+    return status;
+}
+
 static void test_no_memory(void **state)
 {
     (void)state;
+    float *x = make_rows(40, 30, 1);
+    test_allocation_failures(train_long, x);
+    free(x);
     for (vq_metric metric = VQ_METRIC_EUCLIDEAN; metric <= VQ_METRIC_COSINE; metric++)
         test_allocation_failures(train_small, &metric);
 }

@@ -41,7 +41,7 @@ static vq_kmeans_opts options(uint32_t k)
 {
     vq_kmeans_opts opts = VQ_KMEANS_OPTS_INIT;
     opts.k = k;
-    opts.max_iterations = k < 256 ? 100 : 40;
+    opts.max_iterations = k < 256 ? 100 : 25;
     opts.tolerance = 1e-5;
     return opts;
 }

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <jansson.h>
+#include <string.h>
+
+#include "io/bytes_internal.h"
+#include "io/digest.h"
+#include "io/tokens_format_internal.h"
+#include "vq/error_internal.h"
+#include "vq/memory_internal.h"
+
+unsigned vqi_raw_width(uint32_t levels, const uint32_t *k)
+{
+    uint32_t largest = 1;
+    for (uint32_t l = 0; l < levels; l++)
+        largest = k[l] > largest ? k[l] : largest;
+    return largest <= 1u << 8 ? 1 : largest <= 1u << 16 ? 2 : 4;
+}
+
+int vqi_level_bytes(size_t *bytes, size_t positions, uint32_t k, vq_packing packing,
+                    unsigned raw_width)
+{
+    if (packing == VQ_PACKING_RAW)
+        return vqi_mul(bytes, positions, raw_width);
+    size_t bits;
+    if (!vqi_mul(&bits, positions, vqi_code_bits(k)) || !vqi_add(&bits, bits, 7))
+        return 0;
+    *bytes = bits / 8;
+    return 1;
+}
+
+static void pack_raw(uint8_t *out, const uint32_t *codes, size_t n, unsigned width)
+{
+    for (size_t i = 0; i < n; i++, out += width)
+        for (unsigned b = 0; b < width; b++)
+            out[b] = (uint8_t)(codes[i] >> 8 * b);
+}
+
+/* Codes one after the other from the least significant bit of the first byte up. */
+static void pack_bits(uint8_t *out, const uint32_t *codes, size_t n, unsigned bits)
+{
+    uint64_t waiting = 0;
+    unsigned have = 0;
+    for (size_t i = 0; i < n; i++) {
+        waiting |= (uint64_t)codes[i] << have;
+        for (have += bits; have >= 8; have -= 8, waiting >>= 8)
+            *out++ = (uint8_t)waiting;
+    }
+    if (have)
+        *out = (uint8_t)waiting;
+}
+
+static json_t *sizes(const size_t *values, uint32_t count)
+{
+    json_t *array = json_array();
+    for (uint32_t i = 0; array && i < count; i++)
+        json_array_append_new(array, json_integer((json_int_t)values[i]));
+    return array;
+}
+
+/* The tokens' description; NULL when there is no memory. An entry that says nothing is left out. */
+static json_t *head_json(const vq_tokens *tokens, vq_packing packing)
+{
+    static const uint8_t no_model[VQ_SHA256_SIZE];
+    json_t *k = json_array();
+    for (uint32_t l = 0; k && l < tokens->levels; l++)
+        json_array_append_new(k, json_integer(tokens->k[l]));
+    json_t *head = json_object();
+    int failed = json_object_set_new(head, "kind", json_string(vq_kind_name(tokens->kind)));
+    failed |= json_object_set_new(head, "shape", sizes(tokens->source_shape, tokens->source_ndim));
+    if (tokens->rate != 0)
+        failed |= json_object_set_new(head, "rate", json_real(tokens->rate));
+    if (tokens->bits)
+        failed |= json_object_set_new(head, "bits", json_integer(tokens->bits));
+    failed |= json_object_set_new(head, "grid", sizes(tokens->grid, tokens->grid_ndim));
+    failed |= json_object_set_new(head, "k", k);
+    failed |= json_object_set_new(head, "packing",
+                                  json_string(packing == VQ_PACKING_BITS ? "bits" : "raw"));
+    if (*tokens->codec)
+        failed |= json_object_set_new(head, "codec", json_string(tokens->codec));
+    if (memcmp(tokens->model_sha256, no_model, sizeof no_model)) {
+        static const char digits[] = "0123456789abcdef";
+        char model[2 * VQ_SHA256_SIZE + 1] = "";
+        for (int i = 0; i < VQ_SHA256_SIZE; i++) {
+            model[2 * i] = digits[tokens->model_sha256[i] >> 4];
+            model[2 * i + 1] = digits[tokens->model_sha256[i] & 15];
+        }
+        failed |= json_object_set_new(head, "model", json_string(model));
+    }
+    if (failed || json_array_size(json_object_get(head, "k")) != tokens->levels) {
+        json_decref(head);
+        return NULL;
+    }
+    return head;
+}
+
+/* The offset at which a chunk's header stands when the one before it ended at `end`. */
+static size_t next_header(size_t end)
+{
+    const size_t payload =
+        (end + VQI_CHUNK_HEADER + VQI_CHUNK_ALIGN - 1) / VQI_CHUNK_ALIGN * VQI_CHUNK_ALIGN;
+    return payload - VQI_CHUNK_HEADER;
+}
+
+/* Header before, checksum after a payload that is in place at header + 16; returns where the chunk ends. */
+static size_t seal_chunk(uint8_t *file, size_t header, const char *type, size_t length)
+{
+    memcpy(file + header, type, 4);
+    vqi_store_u32(file + header + 4, 0);
+    vqi_store_u64(file + header + 8, length);
+    const size_t end = header + VQI_CHUNK_HEADER + length;
+    vqi_store_u32(file + end, vq_crc32c(0, file + header, end - header));
+    return end + 4;
+}
+
+static vq_status payload_size(size_t *size, const vq_tokens *tokens, vq_packing packing)
+{
+    const unsigned width = vqi_raw_width(tokens->levels, tokens->k);
+    *size = 0;
+    for (uint32_t l = 0; l < tokens->levels; l++) {
+        size_t bytes;
+        if (!vqi_level_bytes(&bytes, vq_tokens_positions(tokens), tokens->k[l], packing, width) ||
+            !vqi_add(size, *size, bytes))
+            return vqi_fail(VQ_E_ARG, "the tokens are larger than the address space");
+    }
+    return VQ_OK;
+}
+
+static void pack(uint8_t *out, const vq_tokens *tokens, vq_packing packing)
+{
+    const size_t positions = vq_tokens_positions(tokens);
+    const unsigned width = vqi_raw_width(tokens->levels, tokens->k);
+    for (uint32_t l = 0; l < tokens->levels; l++) {
+        size_t bytes = 0;
+        const uint32_t *codes = tokens->codes + l * positions;
+        vqi_level_bytes(&bytes, positions, tokens->k[l], packing, width);
+        if (packing == VQ_PACKING_RAW)
+            pack_raw(out, codes, positions, width);
+        else
+            pack_bits(out, codes, positions, vqi_code_bits(tokens->k[l]));
+        out += bytes;
+    }
+}
+
+static vq_status assemble(vq_bytes *out, const vq_tokens *tokens, vq_packing packing,
+                          const char *head)
+{
+    size_t codes_size = 0;
+    const vq_status status = payload_size(&codes_size, tokens, packing);
+    if (status)
+        return status;
+    const size_t head_size = strlen(head);
+    const size_t head_at = VQI_FILE_HEADER;
+    const size_t codes_at = next_header(head_at + VQI_CHUNK_HEADER + head_size + 4);
+    size_t end_at;
+    if (!vqi_add(&end_at, codes_at, codes_size) ||
+        !vqi_add(&end_at, end_at, 4 + 2 * VQI_CHUNK_HEADER + 2 * VQI_CHUNK_ALIGN))
+        return vqi_fail(VQ_E_ARG, "the tokens are larger than the address space");
+    end_at = next_header(codes_at + VQI_CHUNK_HEADER + codes_size + 4);
+    const size_t size = end_at + VQI_CHUNK_HEADER + 8 + 4;
+    uint8_t *file = vqi_calloc(size, 1);
+    if (!file)
+        return vqi_fail_nomem(size);
+    memcpy(file, VQI_TOKENS_MAGIC, 8);
+    vqi_store_u16(file + 8, VQI_VERSION_MAJOR);
+    vqi_store_u16(file + 10, VQI_VERSION_MINOR);
+    vqi_store_u32(file + 44, vq_crc32c(0, file, 44));
+    memcpy(file + head_at + VQI_CHUNK_HEADER, head, head_size);
+    seal_chunk(file, head_at, "HEAD", head_size);
+    pack(file + codes_at + VQI_CHUNK_HEADER, tokens, packing);
+    seal_chunk(file, codes_at, "TOKS", codes_size);
+    vqi_store_u64(file + end_at + VQI_CHUNK_HEADER, size);
+    seal_chunk(file, end_at, "TEND", 8);
+    out->data = file;
+    out->size = size;
+    return VQ_OK;
+}
+
+/* What the reader will ask of HEAD, beyond what vq_tokens_validate() knows. */
+static vq_status check_source(const vq_tokens *tokens)
+{
+    if (tokens->kind < VQ_KIND_IMAGE || tokens->kind > VQ_KIND_ACTION)
+        return vqi_fail(VQ_E_ARG, "the tokens' kind is not set");
+    if (tokens->source_ndim < 1 || tokens->source_ndim > 3)
+        return vqi_fail(VQ_E_ARG, "the tokens' source has %u dimensions (1 to 3)",
+                        tokens->source_ndim);
+    for (uint32_t i = 0; i < tokens->source_ndim; i++)
+        if (!tokens->source_shape[i])
+            return vqi_fail(VQ_E_ARG, "dimension %u of the tokens' source is 0", i);
+    if (!(tokens->rate >= 0) || tokens->rate > 1e300 || tokens->bits > 64)
+        return vqi_fail(VQ_E_ARG, "the tokens' rate or bits are not possible");
+    if (!memchr(tokens->codec, 0, sizeof tokens->codec))
+        return vqi_fail(VQ_E_ARG, "the tokens' codec name does not end");
+    return VQ_OK;
+}
+
+vq_status vq_tokens_serialize(vq_bytes *out, const vq_tokens *tokens, vq_packing packing)
+{
+    out->data = NULL;
+    out->size = 0;
+    if (packing != VQ_PACKING_RAW && packing != VQ_PACKING_BITS)
+        return vqi_fail(VQ_E_ARG, "%d is not a packing", (int)packing);
+    vq_status status = vq_tokens_validate(tokens);
+    if (!status)
+        status = check_source(tokens);
+    if (status)
+        return status;
+    json_t *json = head_json(tokens, packing);
+    char *head = json ? json_dumps(json, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+    status = head ? assemble(out, tokens, packing, head) : vqi_fail_nomem(0);
+    /* jansson's texts come from its allocator, which a program may have replaced. */
+    json_malloc_t json_alloc;
+    json_free_t json_free;
+    json_get_alloc_funcs(&json_alloc, &json_free);
+    json_free(head);
+    json_decref(json);
+    return status;
+}
+
+vq_status vq_tokens_write(const char *path, const vq_tokens *tokens, vq_packing packing,
+                          const vq_write_opts *opts)
+{
+    vq_bytes bytes;
+    vq_status status = vq_tokens_serialize(&bytes, tokens, packing);
+    if (!status)
+        status = vq_file_write(path, bytes.data, bytes.size, opts);
+    vq_bytes_clear(&bytes);
+    return status;
+}
