@@ -29,13 +29,12 @@
 #include <math.h>
 #include <strings.h>
 
-#include "vq/memory_internal.h"
 #include "vq/nearest_internal.h"
 
 enum {
-    COLUMNS = 1024,  /* codewords of one sgemm; bounds the block of scores */
+    COLUMNS = 512,   /* codewords of one sgemm: the scores of a block stay in a level-2 cache */
     CANDIDATES = 24, /* kept for a row; with more, a scan of all is as good */
-    OVERFLOWED = UINT32_MAX
+    OVERFLOWED = CANDIDATES + 1
 };
 
 typedef struct row_state {
@@ -72,6 +71,12 @@ static bound make_bound(const vq_codebook *codebook)
     return b;
 }
 
+/* A bound of |x'| from the sum of squares that centre_row() made: its own rounding and underflow. */
+static double norm_of(float square, size_t d)
+{
+    return sqrt(square * (1 + (double)(d / 8 + 16) * 0x1p-23) + (double)d * 0x1p-148);
+}
+
 /* The lowest score that the contract's answer can have where the best is `best`. */
 static float threshold(const bound *b, double norm, float best)
 {
@@ -93,28 +98,23 @@ static float threshold(const bound *b, double norm, float best)
 /* Does BLAS use 512-bit registers? If not, the contract kernels that do are as fast as its sgemm. */
 static int blas_is_as_wide(const vqi_nearest_kernels *kernels)
 {
-#if defined(__x86_64__)
     static const char *const wide[] = {"SkylakeX", "Cooperlake", "SapphireRapids"};
-    if (kernels != &vqi_nearest_avx512)
+    if (kernels->lanes < 16)
         return 1;
     for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
         if (!strcasecmp(openblas_get_corename(), wide[i]))
             return 1;
     return 0;
-#else
-    (void)kernels;
-    return 1;
-#endif
 }
 
 int vqi_nearest_blas_pays(const vq_codebook *codebook, const vqi_nearest_kernels *kernels, size_t n)
 {
     const double k = codebook->k, d = codebook->d;
-    /* Measured: a row's own cost, and that of each of its scores, in products saved by sgemm. */
-    const double row_cost = 12000 + 6 * k;
-    return n >= 64 && d >= 8 &&
-           k * d >= (kernels == &vqi_nearest_portable ? row_cost / 4 : row_cost) &&
-           blas_is_as_wide(kernels);
+    /* Measured: what the shortlist itself costs for a row and for each score, counted in the products that
+     * sgemm must save to pay for it. The wider the contract kernels, the less it saves. */
+    const double per_row = kernels->lanes * 150.0, per_score = kernels->lanes;
+    return n >= 64 && d >= 4 && d <= 65536 /* g() needs d u well below 1 */ &&
+           k * d >= per_row + per_score * k && blas_is_as_wide(kernels);
 }
 
 static size_t padded_bytes(size_t count, size_t size)
@@ -160,28 +160,24 @@ static void prune(row_state *row, float lowest)
 static void collect(row_state *row, const bound *b, const vqi_nearest_kernels *kernels,
                     const float *scores, const float *bias, uint32_t first, size_t count)
 {
-    float maxima[COLUMNS / VQI_MAXIMA_BLOCK];
-    const float most = kernels->row_maxima(maxima, scores, bias, count);
+    const float most = kernels->row_maximum(scores, bias, count);
     if (most > row->best)
         row->best = most;
     const float lowest = threshold(b, row->norm, row->best);
     if (first)
         prune(row, lowest);
-    for (size_t begin = 0; begin < count; begin += VQI_MAXIMA_BLOCK) {
-        if (!(maxima[begin / VQI_MAXIMA_BLOCK] >= lowest))
-            continue;
-        const size_t end = begin + VQI_MAXIMA_BLOCK < count ? begin + VQI_MAXIMA_BLOCK : count;
-        for (size_t i = begin; i < end; i++) {
-            const float s = scores[i] - bias[i];
-            if (s < lowest)
-                continue;
-            if (row->count == CANDIDATES) {
-                row->count = OVERFLOWED;
-                return;
-            }
-            row->codes[row->count] = first + (uint32_t)i;
-            row->scores[row->count++] = s;
-        }
+    if (most < lowest)
+        return;
+    const size_t room = CANDIDATES - row->count;
+    uint32_t found[CANDIDATES];
+    const size_t n = kernels->row_at_least(found, room, scores, bias, count, lowest);
+    if (n > room) {
+        row->count = OVERFLOWED;
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        row->codes[row->count] = first + found[i];
+        row->scores[row->count++] = scores[found[i]] - bias[found[i]];
     }
 }
 
@@ -219,12 +215,11 @@ void vqi_nearest_blas(uint32_t *codes, float *scores, const vq_codebook *codeboo
     const bound b = make_bound(codebook);
 
     for (size_t r = 0; r < rows; r++) {
-        const double square = kernels->centre_row(codebook->centre ? centred + r * d : NULL,
-                                                  x + r * d, codebook->centre, d);
-        const double reach = sqrt(square) + b.largest;
-        state[r].norm = sqrt(square) * (1 + 0x1p-20);
+        const float square = kernels->centre_row(codebook->centre ? centred + r * d : NULL,
+                                                 x + r * d, codebook->centre, d);
+        state[r].norm = norm_of(square, d);
         state[r].best = -INFINITY;
-        state[r].count = reach <= 0x1p60 ? 0 : OVERFLOWED; /* also where square is not finite */
+        state[r].count = state[r].norm + b.largest <= 0x1p60 ? 0 : OVERFLOWED; /* so if infinite */
     }
     for (uint32_t first = 0; first < codebook->padded_k; first += (uint32_t)columns) {
         const size_t left = codebook->padded_k - first, count = left < columns ? left : columns;

@@ -12,11 +12,11 @@
 #include "vq/codebook_internal.h"
 
 enum {
-    VQI_SCAN_ROWS = 32,   /* rows that scan() takes at once, so that a panel is read from cache */
-    VQI_MAXIMA_BLOCK = 64 /* columns for which row_maxima() keeps one maximum; whole panels */
-};
+    VQI_SCAN_ROWS = 32
+}; /* rows that a scan takes at once, so that a panel is read from cache */
 
 typedef struct vqi_nearest_kernels {
+    int lanes; /* floats of a register */
     /* 1 if no element is a NaN or an infinity. */
     int (*all_finite)(const float *x, size_t count);
     /* The contract score of one vector and one codeword. */
@@ -28,10 +28,15 @@ typedef struct vqi_nearest_kernels {
     void (*scan_dot)(uint32_t *codes, float *scores, const vq_codebook *codebook, const float *x,
                      size_t rows);
     /* For the shortlist only, where any order of summation will do. */
-    /* out = x - centre (x alone if centre is NULL: out is not written). @return |x - centre|^2. */
-    double (*centre_row)(float *out, const float *x, const float *centre, size_t d);
-    /* The largest of scores[i] - bias[i] in each block of columns. count: whole panels. @return the largest. */
-    float (*row_maxima)(float *maxima, const float *scores, const float *bias, size_t count);
+    /* out = x - centre (x alone if centre is NULL: out is not written).
+     * @return |x - centre|^2, summed ceil(d/8) + 8 additions deep. */
+    float (*centre_row)(float *out, const float *x, const float *centre, size_t d);
+    /* The largest of scores[i] - bias[i]. count: whole panels, here and below. */
+    float (*row_maximum)(const float *scores, const float *bias, size_t count);
+    /* The i, rising, at which scores[i] - bias[i] is at least `lowest`. @return how many; room + 1 if
+     * there are more than room. */
+    size_t (*row_at_least)(uint32_t *found, size_t room, const float *scores, const float *bias,
+                           size_t count, float lowest);
 } vqi_nearest_kernels;
 
 extern const vqi_nearest_kernels vqi_nearest_portable;

@@ -9,6 +9,9 @@
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
+#if LANES > 4
+#include <immintrin.h>
+#endif
 
 #include "vq/nearest_internal.h"
 
@@ -19,7 +22,6 @@ typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 typedef float vec_unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef float vec8 __attribute__((vector_size(32)));
 typedef float vec8_unaligned __attribute__((vector_size(32), aligned(4), may_alias));
-typedef double dvec8 __attribute__((vector_size(64)));
 
 #define LOAD(p)              ((vec) * (const vec_unaligned *)(p))
 #define LOAD8(p)             ((vec8) * (const vec8_unaligned *)(p))
@@ -166,9 +168,9 @@ static void scan_dot(uint32_t *codes, float *scores, const vq_codebook *codebook
     scan(codes, scores, codebook, x, rows, 0);
 }
 
-static double centre_row(float *out, const float *x, const float *centre, size_t d)
+static float centre_row(float *out, const float *x, const float *centre, size_t d)
 {
-    dvec8 sums = {0};
+    vec8 sums = {0};
     size_t i = 0;
     for (; i + 8 <= d; i += 8) {
         vec8 t = LOAD8(x + i);
@@ -176,40 +178,88 @@ static double centre_row(float *out, const float *x, const float *centre, size_t
             t -= LOAD8(centre + i);
             *(vec8_unaligned *)(out + i) = t;
         }
-        const dvec8 wide = __builtin_convertvector(t, dvec8);
-        sums += wide * wide;
+        sums += t * t;
     }
-    double sum = 0;
+    float sum = 0;
     for (int j = 0; j < 8; j++)
         sum += sums[j];
     for (; i < d; i++) {
         const float t = centre ? x[i] - centre[i] : x[i];
         if (centre)
             out[i] = t;
-        sum += (double)t * t;
+        sum += t * t;
     }
     return sum;
 }
 
-static float row_maxima(float *maxima, const float *scores, const float *bias, size_t count)
+INLINE vec larger(vec a, vec b)
 {
-    float most = -INFINITY;
-    for (size_t begin = 0; begin < count; begin += VQI_MAXIMA_BLOCK) {
-        const size_t end = begin + VQI_MAXIMA_BLOCK < count ? begin + VQI_MAXIMA_BLOCK : count;
-        vec m = LOAD(scores + begin) - LOAD(bias + begin);
-        for (size_t i = begin + LANES; i < end; i += LANES) {
-            const vec s = LOAD(scores + i) - LOAD(bias + i);
-            const ivec more = s > m;
-            m = BLEND(more, s, m);
-        }
-        float block = m[0];
-        for (int l = 1; l < LANES; l++)
-            block = m[l] > block ? m[l] : block;
-        maxima[begin / VQI_MAXIMA_BLOCK] = block;
-        most = block > most ? block : most;
+    const ivec more = a > b;
+    return BLEND(more, a, b);
+}
+
+/* Bit l is set if lane l is at least `lowest`. */
+INLINE uint32_t lanes_at_least(vec s, float lowest)
+{
+#if LANES == 16
+    return _mm512_cmp_ps_mask((__m512)s, _mm512_set1_ps(lowest), _CMP_GE_OQ);
+#elif LANES == 8
+    return (uint32_t)_mm256_movemask_ps(
+        _mm256_cmp_ps((__m256)s, _mm256_set1_ps(lowest), _CMP_GE_OQ));
+#else
+    uint32_t bits = 0;
+    for (int l = 0; l < LANES; l++)
+        bits |= (uint32_t)(s[l] >= lowest) << l;
+    return bits;
+#endif
+}
+
+static float row_maximum(const float *scores, const float *bias, size_t count)
+{
+    vec a = LOAD(scores) - LOAD(bias), b = a;
+    size_t i = 0;
+    for (; i + 2 * LANES <= count; i += 2 * LANES) {
+        a = larger(LOAD(scores + i) - LOAD(bias + i), a);
+        b = larger(LOAD(scores + i + LANES) - LOAD(bias + i + LANES), b);
     }
+    for (; i < count; i += LANES)
+        a = larger(LOAD(scores + i) - LOAD(bias + i), a);
+    a = larger(a, b);
+    float most = a[0];
+    for (int l = 1; l < LANES; l++)
+        most = a[l] > most ? a[l] : most;
     return most;
 }
 
-const vqi_nearest_kernels KERNELS = {all_finite, distance,   dot,       scan_distance,
-                                     scan_dot,   centre_row, row_maxima};
+static size_t row_at_least(uint32_t *found, size_t room, const float *scores, const float *bias,
+                           size_t count, float lowest)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i += VQI_PANEL) {
+        vec most = LOAD(scores + i) - LOAD(bias + i);
+        for (size_t j = LANES; j < VQI_PANEL; j += LANES)
+            most = larger(LOAD(scores + i + j) - LOAD(bias + i + j), most);
+        if (!lanes_at_least(most, lowest))
+            continue;
+        for (size_t j = i; j < i + VQI_PANEL; j += LANES)
+            for (uint32_t bits = lanes_at_least(LOAD(scores + j) - LOAD(bias + j), lowest); bits;
+                 bits &= bits - 1) {
+                if (n == room)
+                    return room + 1;
+                found[n++] = (uint32_t)j + (uint32_t)__builtin_ctz(bits);
+            }
+    }
+    return n;
+}
+
+const vqi_nearest_kernels KERNELS = {
+    .lanes = LANES,
+    .all_finite = all_finite,
+    .distance = distance,
+    .dot = dot,
+    .scan_distance = scan_distance,
+    .scan_dot = scan_dot,
+    .centre_row = centre_row,
+    .row_maximum = row_maximum,
+    .row_at_least = row_at_least,
+};
