@@ -4,11 +4,11 @@
  * A flat codebook and the search for the nearest of its codewords.
  *
  * The contract of the search, which every kernel and every thread count keeps: the portable C kernel
- * computes, in float32 without contraction, eight strided partial sums p[j] = sum over i = j mod 8 in
- * rising i of t(i), each begun at +0, then ((p0+p4) + (p2+p6)) + ((p1+p5) + (p3+p7)), where t(i) is (x[i]-c[i])^2 for the
- * Euclidean metric and x[i]*c[i] for cosine and dot. The code is the one of smallest Euclidean or
- * largest cosine/dot score; equal scores go to the lowest code. A score that overflowed to a NaN never
- * wins, and where every score overflowed the code is 0. See docs/DETERMINISM in CONTRIBUTING.md.
+ * computes, in float32 without contraction, eight strided partial sums, each begun at +0,
+ * p[j] = sum over i = j mod 8 in rising i of t(i), then ((p0+p4) + (p2+p6)) + ((p1+p5) + (p3+p7)), where
+ * t(i) is (x[i]-c[i])^2 for the Euclidean metric and x[i]*c[i] for cosine and dot. The code is the one of
+ * smallest Euclidean or largest cosine/dot score; equal scores go to the lowest code. A score that
+ * overflowed to a NaN never wins, and where every score overflowed the code is 0.
  */
 #ifndef VQ_CODEBOOK_H
 #define VQ_CODEBOOK_H
