@@ -141,8 +141,8 @@ int cli_check_output(const cli_common *common, const char *output, char *const *
 {
     for (size_t i = 0; i < count; i++)
         if (same_file(output, inputs[i]))
-            return cli_usage(common, "%s: the output is the input %s (choose another name)", output,
-                             cli_input_name(inputs[i]));
+            return cli_usage(common, "%s: the output is also the input, %s (choose another name)",
+                             output, cli_input_name(inputs[i]));
     if (strcmp(output, "-") == 0 && common->json)
         return cli_usage(common, "--json and --output - both want standard output");
     if (strcmp(output, "-") == 0 && !common->force && isatty(STDOUT_FILENO))
@@ -166,7 +166,8 @@ static int refuse_twins(const cli_common *common, const cli_paths *outputs)
     cli_paths sorted = {0};
     for (size_t i = 0; i < outputs->count; i++)
         append(&sorted, cli_copy(outputs->path[i]));
-    qsort(sorted.path, sorted.count, sizeof *sorted.path, by_bytes);
+    if (sorted.count)
+        qsort(sorted.path, sorted.count, sizeof *sorted.path, by_bytes);
     int code = CLI_DONE;
     for (size_t i = 1; i < sorted.count && code == CLI_DONE; i++)
         if (strcmp(sorted.path[i - 1], sorted.path[i]) == 0)

@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,18 +76,27 @@ const char *cli_input_name(const char *path)
     return strcmp(path, "-") == 0 ? "standard input" : path;
 }
 
+/** The sentence without the file's name, where the library put it first: as given, or with links followed. */
+static const char *without_name(const char *sentence, const char *path)
+{
+    char resolved[PATH_MAX] = "";
+    const char *names[] = {path, path ? realpath(path, resolved) : NULL, "-"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const size_t length = names[i] ? strlen(names[i]) : 0;
+        if (length && strncmp(sentence, names[i], length) == 0 &&
+            strncmp(sentence + length, ": ", 2) == 0)
+            return sentence + length + 2;
+    }
+    return sentence;
+}
+
 int cli_fail(const cli_common *common, const char *path, vq_status status)
 {
     if (status == VQ_E_CANCELLED && cli_interrupted()) {
         say_text(common->program, NULL, "interrupted");
         return CLI_INTERRUPTED;
     }
-    const char *sentence = vq_last_error();
-    const size_t length = path ? strlen(path) : 0;
-    /* The sentence begins with the file's name where the library knew it. */
-    if (path && strncmp(sentence, path, length) == 0 && sentence[length] == ':')
-        path = NULL;
-    say_text(common->program, path, "%s", sentence);
+    say_text(common->program, path, "%s", without_name(vq_last_error(), path));
     return status == VQ_E_MISMATCH ? CLI_MISMATCH : CLI_FAILED;
 }
 

@@ -68,7 +68,7 @@ static int read_cpu(const cli_common *common, const char *value)
 /** The options that all programs understand alike. @return CLI_GO_ON if it is none of them. */
 static int shared_option(cli_common *common, const cli_program *program, int key, const char *value)
 {
-    uint64_t number;
+    uint64_t number = 0;
     switch (key) {
     case 'h':
         print_help(program);

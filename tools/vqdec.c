@@ -92,8 +92,8 @@ static int choose_model(const cli_common *common, const settings *s, vq_codec **
         char sha[CLI_HEX_SIZE];
         cli_hex(sha, tokens->model_sha256);
         cli_fault(common, name,
-                  "made with a %s model that is not built in, SHA-256 %.16s... (give its file with "
-                  "--model, or force the built-in one with --any-model)",
+                  "needs a model of the codec %s that is not built in, SHA-256 %.16s... (give its "
+                  "file with --model, or force the built-in one with --any-model)",
                   tokens->codec, sha);
         return CLI_MISMATCH;
     }

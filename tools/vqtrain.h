@@ -53,9 +53,9 @@ int vqtrain_resume(vqtrain_run *run);
 /** Compare run->data with that of the checkpoint. @return CLI_DONE, or CLI_MISMATCH after a message. */
 int vqtrain_check_data(vqtrain_run *run);
 /** A level is done: note its report, write the checkpoint. The shape of level_done callbacks. */
-int vqtrain_level_done(void *run, uint32_t level, const vq_quantizer *so_far,
+int vqtrain_level_done(void *context, uint32_t level, const vq_quantizer *so_far,
                        const vq_kmeans_report *report);
 /** Show how far k-means of a level is. The shape of codec progress callbacks. */
-int vqtrain_progress(void *run, uint32_t level, const vq_kmeans_progress *progress);
+int vqtrain_progress(void *context, uint32_t level, const vq_kmeans_progress *progress);
 
 #endif

@@ -73,24 +73,45 @@ int vqtrain_level_done(void *context, uint32_t level, const vq_quantizer *so_far
     return cli_interrupted();
 }
 
-static vq_status read_rows(vqtrain_run *run, const vq_tensors *tensors)
+/** "K used entropy perplexity mse", as fill_checkpoint() wrote it. @return 0 if it is something else. */
+static int read_row(vq_level_report *row, const char *text)
+{
+    char *at;
+    const unsigned long k = strtoul(text, &at, 10);
+    const unsigned long used = strtoul(at, &at, 10);
+    double numbers[3];
+    for (int i = 0; i < 3; i++) {
+        const char *from = at;
+        numbers[i] = strtod(from, &at);
+        if (at == from)
+            return 0;
+    }
+    if (*at || k == 0 || k > UINT32_MAX || used > k)
+        return 0;
+    *row = (vq_level_report){
+        .k = (uint32_t)k,
+        .used = (uint32_t)used,
+        .dead = (uint32_t)(k - used),
+        .utilisation = (double)used / (double)k,
+        .entropy_bits = numbers[0],
+        .perplexity = numbers[1],
+        .mse = numbers[2],
+        .snr_db = NAN,
+    };
+    return 1;
+}
+
+static int read_rows(vqtrain_run *run, const vq_tensors *tensors)
 {
     run->levels = vq_quantizer_levels(run->before);
     for (uint32_t i = 0; i < run->levels; i++) {
         char key[32];
         snprintf(key, sizeof key, "report.%u", i);
         const char *value = vq_tensors_get(tensors, key);
-        vq_level_report *row = &run->rows[i];
-        if (!value || sscanf(value, "%u %u %la %la %la", &row->k, &row->used, &row->entropy_bits,
-                             &row->perplexity, &row->mse) != 5)
-            return VQ_E_FORMAT;
-        if (!row->k || row->used > row->k)
-            return VQ_E_FORMAT;
-        row->dead = row->k - row->used;
-        row->utilisation = (double)row->used / row->k;
-        row->snr_db = NAN;
+        if (!value || !read_row(&run->rows[i], value))
+            return 0;
     }
-    return VQ_OK;
+    return 1;
 }
 
 static int read_checkpoint(vqtrain_run *run, const vq_tensors *tensors)
@@ -111,7 +132,7 @@ static int read_checkpoint(vqtrain_run *run, const vq_tensors *tensors)
     const vq_status status = vq_quantizer_load(&run->before, tensors, prefix, NULL);
     if (status)
         return cli_fail(run->common, run->checkpoint, status);
-    if (read_rows(run, tensors))
+    if (!read_rows(run, tensors))
         return cli_fault(run->common, run->checkpoint, "the report of its levels is damaged");
     run->data_before = cli_copy(data);
     return CLI_DONE;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Features: .npy arrays of [n, d] to a flat or residual quantizer. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,33 +55,48 @@ static int read_file(vqtrain_run *run, features *f, const char *path)
     return CLI_DONE;
 }
 
-/** Lay the rows of all files, or an even sample of them, one after another as float32. */
-static vq_status gather(features *f, uint64_t max_vectors)
+static int all_finite(const float *row, uint32_t dim)
 {
-    const uint64_t limit = max_vectors && max_vectors < f->rows ? max_vectors : f->rows;
+    for (uint32_t i = 0; i < dim; i++)
+        if (!isfinite(row[i]))
+            return 0;
+    return 1;
+}
+
+/** Lay the rows of all files, or an even sample of them, one after another as float32. */
+static int gather(vqtrain_run *run, features *f)
+{
+    const uint64_t most = run->settings->max_vectors;
+    const uint64_t limit = most && most < f->rows ? most : f->rows;
     const size_t shape[2] = {(size_t)limit, f->dim};
     vq_tensor *x;
     vq_status status = vq_tensors_create(&f->owner);
     if (!status)
         status = vq_tensors_add(&x, f->owner, "x", VQ_DTYPE_F32, 2, shape, NULL);
     if (status)
-        return status;
+        return cli_fail(run->common, NULL, status);
     float *out = x->data;
+    f->x = out;
     uint64_t row = 0;
     for (size_t i = 0; i < f->count; i++) {
         const vq_tensor *array = vq_tensors_at(f->files[i], 0);
         const size_t rows = rows_of(array);
-        for (size_t r = 0; !status && r < rows; r++, row++) {
+        for (size_t r = 0; r < rows; r++, row++) {
             /* Row number j of the sample is row floor(j * rows / limit) of the whole. */
             if (f->n == limit || (uint64_t)((unsigned __int128)f->n * f->rows / limit) != row)
                 continue;
-            status = vq_tensor_to_f32(out + f->n++ * f->dim, array, r * f->dim, f->dim);
+            float *to = out + f->n++ * f->dim;
+            status = vq_tensor_to_f32(to, array, r * f->dim, f->dim);
+            if (status)
+                return cli_fail(run->common, run->inputs->path[i], status);
+            if (!all_finite(to, f->dim))
+                return cli_fault(run->common, run->inputs->path[i],
+                                 "row %zu holds a NaN or an infinity (leave it out)", r);
         }
         vq_tensors_free(f->files[i]); /* room for the next */
         f->files[i] = NULL;
     }
-    f->x = out;
-    return status;
+    return CLI_DONE;
 }
 
 static int load(vqtrain_run *run, features *f)
@@ -94,9 +110,11 @@ static int load(vqtrain_run *run, features *f)
                                  : read_file(run, f, run->inputs->path[i]);
     if (code)
         return code;
-    const vq_status status = gather(f, run->settings->max_vectors);
-    if (status)
-        return cli_fail(run->common, NULL, status);
+    if (f->rows == 0)
+        return cli_fault(run->common, run->inputs->path[0], "there are no vectors to train on");
+    code = gather(run, f);
+    if (code)
+        return code;
     run->vectors = f->n;
     run->data = cli_format("vectors=%zu dimension=%u crc32c=%08x", f->n, f->dim,
                            vq_crc32c(0, f->x, f->n * f->dim * sizeof *f->x));
@@ -143,14 +161,14 @@ static vq_status train(vqtrain_run *run, const features *f, vq_quantizer **out)
 /** The report on the data that it was trained on, in chunks that bound the memory for codes. */
 static vq_status measure(vqtrain_run *run, const features *f, const vq_quantizer *quantizer)
 {
-    enum { CHUNK = 1 << 14 };
+    enum { CHUNK = 1 << 12 };
     const uint32_t levels = vq_quantizer_levels(quantizer);
     uint32_t k[VQ_MAX_LEVELS];
     for (uint32_t i = 0; i < levels; i++)
         k[i] = vq_quantizer_k(quantizer, i);
     vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
     opts.threads = run->common->threads;
-    uint32_t *codes = malloc(sizeof *codes * CHUNK * levels);
+    uint32_t *codes = malloc(sizeof *codes * CHUNK * VQ_MAX_LEVELS);
     vq_report *report = NULL;
     vq_status status = codes ? vq_report_create(&report, levels, k) : VQ_E_NOMEM;
     for (size_t i = 0; !status && i < f->n; i += CHUNK) {
