@@ -15,7 +15,8 @@ extern "C" {
 typedef struct vq_image_quality {
     double mse;     /**< per sample, range [0, 1], over all colour channels */
     double psnr_db; /**< 10 log10(1 / mse); infinity if the pictures are equal */
-    double ssim; /**< of the luma: Wang et al. 2004, 11 x 11 Gaussian window of 1.5, data range 1 */
+    double ssim; /**< of the luma: Wang et al. 2004, 11 x 11 Gaussian window of 1.5, data range 1;
+                         NaN if a side is below 11 */
     double ms_ssim; /**< of the luma: Wang et al. 2003, 5 scales; NaN if a side is below 161 */
 } vq_image_quality;
 

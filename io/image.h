@@ -5,7 +5,8 @@
  *
  * Samples are divided by 255 or 65535 and nothing else is done to them: they are taken as sRGB, and gamma
  * chunks and colour profiles are ignored. Palettes and tRNS are expanded; 1, 2 and 4 bit grey is scaled to 8.
- * JPEG is decoded with the accurate integer DCT, so that it gives the same samples on every machine.
+ * JPEG is decoded with the accurate integer DCT, so that it gives the same samples on every machine, and turned
+ * upright as its EXIF orientation says.
  */
 #ifndef IO_IMAGE_H
 #define IO_IMAGE_H
