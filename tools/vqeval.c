@@ -13,7 +13,7 @@ static const cli_option options[] = {
     {KEY_CODEC, "codec", "NAME", "the same with the built-in model of that name: image"},
     {'l', "levels", "N", "levels of the model to use, or all for a table over their number"},
     {'p', "png", "FILE", "draw original, decoded and amplified error beside each other"},
-    {KEY_AMPLIFY, "amplify", "X", "factor of the error in that drawing (default 8)"},
+    {KEY_AMPLIFY, "amplify", "X", "factor of the error in that drawing (default 4)"},
     CLI_OPTION_THREADS,
     CLI_OPTION_CPU,
     CLI_OPTION_JSON,
@@ -119,7 +119,7 @@ static int check(const cli_common *common, const vqeval_settings *s, const cli_p
 int main(int argc, char **argv)
 {
     cli_common common;
-    vqeval_settings s = {.amplify = 8};
+    vqeval_settings s = {.amplify = 4};
     cli_paths pictures = {0};
     int code = cli_parse(&common, &program, argc, argv, &s);
     if (code != CLI_GO_ON)

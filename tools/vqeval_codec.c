@@ -123,14 +123,14 @@ static void print_tables(const evaluation *e, const vq_level_report *rows)
 {
     const cli_paths *pictures = e->pictures;
     int width = 8;
-    for (size_t i = 0; i < pictures->count; i++)
+    const int every = !e->settings->all_levels || e->common->verbose;
+    for (size_t i = 0; every && i < pictures->count; i++)
         if ((int)strlen(pictures->path[i]) > width)
             width = (int)strlen(pictures->path[i]);
     printf("%-*s      bytes      bpp  PSNR dB     SSIM  MS-SSIM\n", width, "");
     for (uint32_t levels = e->low; levels <= e->high; levels++) {
         char name[48];
-        for (size_t i = 0; i < pictures->count && (!e->settings->all_levels || e->common->verbose);
-             i++)
+        for (size_t i = 0; every && i < pictures->count; i++)
             print_score(pictures->path[i], width, score_of(e, i, levels));
         const score mean = mean_of(e, levels);
         snprintf(name, sizeof name, "%u level%s", levels, levels == 1 ? "" : "s");
