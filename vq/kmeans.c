@@ -205,7 +205,8 @@ static vq_status assign(double *mse, buffers *b, const vqi_kmeans *run, const vq
             return vqi_fail_nomem(b->workspace_size);
     }
     vq_search_opts search = VQ_SEARCH_OPTS_INIT;
-    search.threads = run->opts.threads;
+    /* A search of microseconds is over before other threads have begun. */
+    search.threads = chunk * d * run->opts.k < ((size_t)1 << 22) ? 1 : run->opts.threads;
     search.workspace = b->workspace;
     search.workspace_size = b->workspace_size;
     vqi_cells_reset(&b->cells, run);
@@ -291,7 +292,7 @@ static vq_status iterate(vq_codebook **out, vq_kmeans_report *report, buffers *b
 vq_status vq_kmeans_train(vq_codebook **out, vq_kmeans_report *report, const float *x, size_t n,
                           uint32_t d, const vq_kmeans_opts *opts)
 {
-    vqi_kmeans run;
+    vqi_kmeans run = {0};
     buffers b = {0};
     vq_kmeans_report own = {0};
     *out = NULL;

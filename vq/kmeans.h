@@ -82,8 +82,8 @@ typedef struct vq_kmeans_report {
 } vq_kmeans_report;
 
 /**
- * Train a codebook. Memory beyond x: K x d doubles and one chunk, and while seeding 8 n bytes and K x
- * (2 + ln K) floats.
+ * Train a codebook. Memory beyond x: K x d doubles and one chunk, and while seeding 40 n bytes, K x (2 + ln K)
+ * floats and 4 MiB.
  * Under the cosine metric mse is 2 - 2 x mean cosine, divided by d: the MSE between unit vectors. A
  * zero row has the cosine 0 with every codeword: it takes code 0 and moves nothing.
  *

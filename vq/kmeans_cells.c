@@ -95,7 +95,7 @@ void vqi_cells_add(vqi_cells *cells, const vqi_kmeans *run, size_t first, const 
                    const uint32_t *codes, const float *errors, size_t count)
 {
     const uint32_t k = run->opts.k, d = run->d;
-    const int threads = count * d < 65536 ? 1 : run->opts.threads;
+    const int threads = count * d < ((size_t)1 << 18) ? 1 : run->opts.threads;
     for (size_t i = 0; i < count; i++)
         cells->error += (double)vqi_kmeans_weight(run, first + i) * (double)errors[i];
     sort_by_cell(cells, k, codes, count);

@@ -15,6 +15,7 @@ typedef struct vqi_kmeans {
     uint32_t d;
     double weight; /**< sum of the rows' weights */
     vq_kmeans_opts opts;
+    int exhaustive; /**< seeding looks at every row for every draw: the reference, slow */
 } vqi_kmeans;
 
 static inline float vqi_kmeans_weight(const vqi_kmeans *run, size_t row)
@@ -25,7 +26,7 @@ static inline float vqi_kmeans_weight(const vqi_kmeans *run, size_t row)
 /** Rows of one call of vq_nearest(), at most 16 MiB of them. Any number gives the same codebook. */
 static inline size_t vqi_kmeans_chunk(const vqi_kmeans *run)
 {
-    const size_t fit = ((size_t)1 << 22) / run->d, rows = fit > 16384 ? 16384
+    const size_t fit = ((size_t)1 << 22) / run->d, rows = fit > 65536 ? 65536
                                                           : fit < 256 ? 256
                                                                       : fit;
     return rows < run->n ? rows : run->n;

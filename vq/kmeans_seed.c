@@ -3,8 +3,10 @@
  *
  * Each seed of k-means++ is the best of a few draws, a row being drawn in proportion to its weighted
  * squared distance from the nearest seed so far, and best meaning the largest fall of the sum of those
- * distances. Most rows need no look at a draw: by the triangle inequality one that lies at least twice as
- * far from the row's seed as the row does cannot be nearer to the row. */
+ * distances. Most rows need no look at a draw. By the triangle inequality one that lies at least twice as far
+ * from the row's seed as the row does cannot be nearer to the row; and neither can one whose sketch is
+ * farther from the row's sketch. Both proofs allow for rounding, so that what is passed over could not have
+ * changed one bit of the result. */
 #include "vq/kmeans_internal.h"
 
 #include <math.h>
@@ -14,11 +16,21 @@
 
 #include "vq/error_internal.h"
 #include "vq/kmeans_distance_internal.h"
+#include "vq/kmeans_sketch_internal.h"
 #include "vq/memory_internal.h"
 #include "vq/random_internal.h"
 
 /* Rows whose sums are added up on their own. It fixes the draws, so it is part of what a seed means. */
 enum { BLOCK = 1024 };
+
+/* Sketches of short rows would cost what they save, and a few seeds do not repay making them. */
+enum { SKETCH_FROM_D = 24, SKETCH_FROM_K = 16 };
+
+/* Below this, underflow spoils the proofs. */
+#define UNDERFLOW 1e-30f
+
+/* Multiplications below which another thread costs more than it does. */
+enum { SMALL = 1 << 21 };
 
 typedef struct seeding {
     const vqi_kmeans *run;
@@ -32,7 +44,11 @@ typedef struct seeding {
     double *gain;    /* blocks x trials: by how much a draw would lower them */
     float *reach;    /* seeds x trials: a row nearer to its seed than this may gain from the draw */
     float *draws;    /* trials x d */
-    float *scratch;  /* threads x d */
+    vqi_sketcher sketcher;
+    float *sketches;      /* n x VQI_SKETCH_SIZE; NULL = none */
+    float *draw_sketches; /* trials x VQI_SKETCH_SIZE */
+    float slack;          /* what rounding may have added to the distance of two sketches */
+    float *scratch;       /* threads x d */
 } seeding;
 
 static void seeding_clear(seeding *s)
@@ -43,7 +59,41 @@ static void seeding_clear(seeding *s)
     vqi_free(s->gain);
     vqi_free(s->reach);
     vqi_free(s->draws);
+    vqi_free(s->sketches);
+    vqi_free(s->draw_sketches);
     vqi_free(s->scratch);
+    vqi_sketcher_clear(&s->sketcher);
+}
+
+static vq_status make_sketches(seeding *s)
+{
+    const vqi_kmeans *run = s->run;
+    const size_t n = run->n, d = run->d;
+    s->sketches = vqi_alloc(n, VQI_SKETCH_SIZE * sizeof *s->sketches);
+    s->draw_sketches = vqi_alloc(s->trials, VQI_SKETCH_SIZE * sizeof *s->draw_sketches);
+    if (!s->sketches || !s->draw_sketches)
+        return vqi_fail_nomem((unsigned long long)n * VQI_SKETCH_SIZE * sizeof *s->sketches);
+    const vq_status status = vqi_sketcher_create(&s->sketcher, run);
+    if (status)
+        return status;
+#pragma omp parallel for schedule(static) num_threads(s->threads)
+    for (size_t i = 0; i < n; i++)
+        vqi_sketch(s->sketches + i * VQI_SKETCH_SIZE, &s->sketcher,
+                   vqi_kmeans_row(run, i, s->scratch + (size_t)omp_get_thread_num() * d));
+    float longest = 0;
+    for (size_t i = 0; i < n; i++) {
+        float square = 0;
+        for (int a = 0; a < VQI_SKETCH_SIZE; a++)
+            square += s->sketches[i * VQI_SKETCH_SIZE + (size_t)a] *
+                      s->sketches[i * VQI_SKETCH_SIZE + (size_t)a];
+        longest = square > longest ? square : longest;
+    }
+    s->slack = vqi_sketch_slack(sqrtf(longest), run->d);
+    if (!isfinite(s->slack)) { /* such rows have no sketches worth comparing */
+        vqi_free(s->sketches);
+        s->sketches = NULL;
+    }
+    return VQ_OK;
 }
 
 static vq_status seeding_create(seeding *s, const vqi_kmeans *run)
@@ -53,7 +103,7 @@ static vq_status seeding_create(seeding *s, const vqi_kmeans *run)
     s->distance = vqi_distance_kernel();
     s->blocks = (n - 1) / BLOCK + 1;
     s->trials = run->opts.seeding == VQ_SEEDING_RANDOM ? 1 : 2 + (uint32_t)floor(log((double)k));
-    s->threads = n * d < 65536 ? 1 : run->opts.threads;
+    s->threads = n * d < SMALL / 2 ? 1 : run->opts.threads;
     s->near = vqi_alloc(n, sizeof *s->near);
     s->owner = vqi_calloc(n, sizeof *s->owner);
     s->block = vqi_alloc(s->blocks, sizeof *s->block);
@@ -63,7 +113,9 @@ static vq_status seeding_create(seeding *s, const vqi_kmeans *run)
     s->scratch = vqi_alloc((size_t)s->threads * d, sizeof *s->scratch);
     if (!s->near || !s->owner || !s->block || !s->gain || !s->reach || !s->draws || !s->scratch)
         return vqi_fail_nomem((unsigned long long)n * (sizeof *s->near + sizeof *s->owner));
-    return VQ_OK;
+    const bool sketch = run->opts.seeding == VQ_SEEDING_KMEANSPP && d >= SKETCH_FROM_D &&
+                        k >= SKETCH_FROM_K && !run->exhaustive;
+    return sketch ? make_sketches(s) : VQ_OK;
 }
 
 static size_t block_end(const seeding *s, size_t block)
@@ -129,6 +181,30 @@ static size_t draw(const seeding *s, double sum, vqi_random *random)
     return row;
 }
 
+/* By how much the share of a computed squared distance of d floats that is rounding error stays below 1:
+ * it is at most (d / 8 + 8) 2^-24, and this is 16 times that. */
+static float error_share(uint32_t d)
+{
+    return ((float)d + 64) * 0x1p-23f;
+}
+
+/* The squared distance of sketches from which on the rows themselves are no nearer than `near`, computed. */
+static float sketch_bound(const seeding *s, float near)
+{
+    const float root = sqrtf(near) * (1 + error_share(s->run->d)) + s->slack,
+                bound = root * root * (1 + 0x1p-18f);
+    return bound > UNDERFLOW ? bound : UNDERFLOW;
+}
+
+static float sketch_distance(const float *a, const float *b)
+{
+    float square[VQI_SKETCH_SIZE];
+    for (int i = 0; i < VQI_SKETCH_SIZE; i++)
+        square[i] = (a[i] - b[i]) * (a[i] - b[i]);
+    return ((square[0] + square[4]) + (square[2] + square[6])) +
+           ((square[1] + square[5]) + (square[3] + square[7]));
+}
+
 /* What `draws` would gain: the distances of rows that they are nearer to, in a fixed order. */
 static void weigh_draws(seeding *s, size_t block, float *scratch)
 {
@@ -138,10 +214,16 @@ static void weigh_draws(seeding *s, size_t block, float *scratch)
     for (size_t i = block * BLOCK; i < block_end(s, block); i++) {
         const float near = s->near[i];
         const float *reach = s->reach + (size_t)s->owner[i] * trials;
-        const float *row = NULL;
+        const float *row = NULL, *sketch = s->sketches ? s->sketches + i * VQI_SKETCH_SIZE : NULL;
+        float bound = -1;
         for (uint32_t t = 0; t < trials; t++) {
             if (near <= reach[t])
                 continue;
+            if (sketch) {
+                bound = bound < 0 ? sketch_bound(s, near) : bound;
+                if (sketch_distance(sketch, s->draw_sketches + t * VQI_SKETCH_SIZE) >= bound)
+                    continue;
+            }
             if (!row)
                 row = vqi_kmeans_row(s->run, i, scratch);
             const float distance = s->distance(row, s->draws + (size_t)t * d, d, near);
@@ -156,8 +238,14 @@ static void take_draw(seeding *s, size_t block, uint32_t seed, uint32_t t, float
 {
     const uint32_t d = s->run->d;
     bool changed = false;
+    if (!(s->gain[block * s->trials + t] > 0))
+        return; /* no row of weight comes nearer */
     for (size_t i = block * BLOCK; i < block_end(s, block); i++) {
         if (s->near[i] <= s->reach[(size_t)s->owner[i] * s->trials + t])
+            continue;
+        if (s->sketches &&
+            sketch_distance(s->sketches + i * VQI_SKETCH_SIZE,
+                            s->draw_sketches + t * VQI_SKETCH_SIZE) >= sketch_bound(s, s->near[i]))
             continue;
         const float *row = vqi_kmeans_row(s->run, i, scratch);
         const float distance = s->distance(row, s->draws + (size_t)t * d, d, s->near[i]);
@@ -171,20 +259,18 @@ static void take_draw(seeding *s, size_t block, uint32_t seed, uint32_t t, float
         sum_block(s, block);
 }
 
-/* A computed squared distance of d floats is wrong by a share of at most (d / 8 + 8) 2^-24. With 16 times
- * that in the factor, near <= reach proves that the draw's *computed* distance is no less than `near`. */
+/* near <= reach proves that the draw's *computed* distance is no less than `near`. */
 static void find_reach(seeding *s, const float *seeds, uint32_t count)
 {
     const uint32_t d = s->run->d, trials = s->trials;
-    const float share = 0.25f / (1 + ((float)d + 64) * 0x1p-23f);
-    const int threads = (size_t)count * trials * d < 65536 ? 1 : s->threads;
+    const float share = 0.25f / (1 + error_share(d));
+    const int threads = (size_t)count * trials * d < SMALL ? 1 : s->threads;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (uint32_t c = 0; c < count; c++)
         for (uint32_t t = 0; t < trials; t++) {
             const float square =
                 s->distance(seeds + (size_t)c * d, s->draws + (size_t)t * d, d, INFINITY);
-            /* Below this, underflow spoils the proof; an infinity proves nothing either. */
-            const bool proves = square > 1e-30f && square < INFINITY;
+            const bool proves = square > UNDERFLOW && square < INFINITY && !s->run->exhaustive;
             s->reach[(size_t)c * trials + t] = proves ? square * share : -1;
         }
 }
@@ -228,14 +314,21 @@ static void plusplus_first(float *seeds, seeding *s, double sum, vqi_random *ran
 static void plusplus_next(float *seeds, uint32_t count, seeding *s, double sum, vqi_random *random)
 {
     const uint32_t d = s->run->d;
-    for (uint32_t t = 0; t < s->trials; t++)
-        copy_row(s->draws + (size_t)t * d, s, draw(s, sum, random));
+    for (uint32_t t = 0; t < s->trials; t++) {
+        const size_t row = draw(s, sum, random);
+        copy_row(s->draws + (size_t)t * d, s, row);
+        if (s->sketches)
+            memcpy(s->draw_sketches + t * VQI_SKETCH_SIZE, s->sketches + row * VQI_SKETCH_SIZE,
+                   VQI_SKETCH_SIZE * sizeof *s->sketches);
+    }
     find_reach(s, seeds, count);
 #pragma omp parallel for schedule(dynamic) num_threads(s->threads)
     for (size_t b = 0; b < s->blocks; b++)
         weigh_draws(s, b, s->scratch + (size_t)omp_get_thread_num() * d);
     const uint32_t best = best_draw(s);
-#pragma omp parallel for schedule(dynamic) num_threads(s->threads)
+    /* Few rows come nearer to a late seed: what is left is a look at each row. */
+    const int threads = s->run->n < SMALL / 8 && count > 64 ? 1 : s->threads;
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (size_t b = 0; b < s->blocks; b++)
         take_draw(s, b, count, best, s->scratch + (size_t)omp_get_thread_num() * d);
     memcpy(seeds + (size_t)count * d, s->draws + (size_t)best * d, d * sizeof *seeds);
