@@ -297,7 +297,8 @@ static vq_status train_small(void *context)
 static vq_status train_long(void *context)
 {
     vq_codebook *codebook;
-    const vq_kmeans_opts opts = options(20);
+    vq_kmeans_opts opts = options(20);
+    opts.max_iterations = 2;
     const vq_status status = vq_kmeans_train(&codebook, NULL, context, 40, 30, &opts);
     vq_codebook_free(codebook);
     return status;
