@@ -152,11 +152,23 @@ static void read_pixels(reader *r)
     png_read_end(png, NULL);
 }
 
+static void set_limits(reader *r)
+{
+    png_set_read_fn(r->png, r, on_read);
+    png_set_user_limits(r->png, r->limits->max_image_side, r->limits->max_image_side);
+    png_set_chunk_cache_max(r->png, CACHED_CHUNKS);
+    png_set_chunk_malloc_max(r->png, CHUNK_BYTES);
+    png_set_crc_action(r->png, PNG_CRC_ERROR_QUIT, PNG_CRC_WARN_DISCARD);
+    /* Chunks that nothing here looks at are not even parsed. */
+    png_set_keep_unknown_chunks(r->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
+}
+
 /* Owns nothing and has no locals that a longjmp could leave undefined. */
 static void decode(reader *r)
 {
     if (setjmp(png_jmpbuf(r->png)))
         return;
+    set_limits(r);
     read_pixels(r);
 }
 
@@ -170,13 +182,6 @@ vq_status vqi_png_parse(vq_signal **out, const uint8_t *data, size_t size, const
         png_destroy_read_struct(&r.png, NULL, NULL);
         return vqi_fail_nomem(0);
     }
-    png_set_read_fn(r.png, &r, on_read);
-    png_set_user_limits(r.png, limits->max_image_side, limits->max_image_side);
-    png_set_chunk_cache_max(r.png, CACHED_CHUNKS);
-    png_set_chunk_malloc_max(r.png, CHUNK_BYTES);
-    png_set_crc_action(r.png, PNG_CRC_ERROR_QUIT, PNG_CRC_WARN_DISCARD);
-    /* Chunks that nothing here looks at are not even parsed. */
-    png_set_keep_unknown_chunks(r.png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
     decode(&r);
     png_destroy_read_struct(&r.png, &r.info, NULL);
     vq_free(r.row);

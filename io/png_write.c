@@ -121,6 +121,9 @@ static void encode(writer *w)
 {
     if (setjmp(png_jmpbuf(w->png)))
         return;
+    png_set_write_fn(w->png, w, on_write, on_flush);
+    /* The limits are for readers; what is in memory may be written. */
+    png_set_user_limits(w->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
     write_pixels(w);
 }
 
@@ -142,12 +145,9 @@ vq_status vq_png_serialize(vq_bytes *out, const vq_signal *image, uint32_t bits)
                                               png_alloc, png_release)
                   : NULL;
     w.info = w.png ? png_create_info_struct(w.png) : NULL;
-    if (w.info) {
-        png_set_write_fn(w.png, &w, on_write, on_flush);
-        /* The limits are for readers; what is in memory may be written. */
-        png_set_user_limits(w.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
+    if (w.info)
         encode(&w);
-    } else
+    else
         w.status = vqi_fail_nomem(0);
     png_destroy_write_struct(&w.png, &w.info);
     vq_free(w.row);
