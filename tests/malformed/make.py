@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Make the malformed files of this folder, each named for its fault, and the tables of what readers must say.
+
+    python3 tests/malformed/make.py        (no other programs needed; the same bytes every time)
+
+Each folder gets its files and expected.txt: file name, status, and a part of the sentence, separated by tabs.
+"""
+import json
+import pathlib
+import struct
+
+HERE = pathlib.Path(__file__).parent
+
+
+def crc32c(data, crc=0):
+    crc ^= 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+# ---- tokens.bin -----------------------------------------------------------------------------------------
+
+HEAD = {"kind": "image", "shape": [16, 45, 3], "bits": 8, "grid": [1, 1, 3], "k": [16, 8], "packing": "bits",
+        "codec": "image"}
+CODES = bytes([0x21, 0x0F, 0x47, 0x01])  # 1 2 15 in four bits, 7 0 5 in three
+
+
+def file_header(major=1, minor=0, reserved=bytes(32), magic=b"\x89VQT\r\n\x1a\n"):
+    body = magic + struct.pack("<HH", major, minor) + reserved
+    return body + struct.pack("<I", crc32c(body))
+
+
+def chunk(kind, payload, flags=0, length=None, bad_crc=False):
+    body = kind + struct.pack("<IQ", flags, len(payload) if length is None else length) + payload
+    return body + struct.pack("<I", crc32c(body) ^ bad_crc)
+
+
+def aligned(parts, end=True, end_payload=None, pad=b"\0", tail=b""):
+    """Chunks with padding so that payloads are aligned, then TEND with the total length."""
+    out = parts[0]
+    for part in parts[1:]:
+        while (len(out) + 16) % 64:
+            out += pad
+        out += part
+    if end:
+        while (len(out) + 16) % 64:
+            out += pad
+        total = len(out) + 28
+        out += chunk(b"TEND", struct.pack("<Q", total) if end_payload is None else end_payload)
+    return out + tail
+
+
+def tokens(head=None, codes=CODES, text=None, **changes):
+    if text is None:
+        text = json.dumps({**(HEAD if head is None else head), **changes}, separators=(",", ":")).encode()
+    return aligned([file_header(), chunk(b"HEAD", text), chunk(b"TOKS", codes)])
+
+
+def without(key):
+    return {k: v for k, v in HEAD.items() if k != key}
+
+
+def token_files():
+    good = tokens()
+    head, codes = chunk(b"HEAD", json.dumps(HEAD).encode()), chunk(b"TOKS", CODES)
+    flipped = bytearray(good)
+    flipped[70] ^= 4
+    yield "empty", b"", "VQ_E_FORMAT", "empty"
+    yield "text", b"not tokens at all\n", "VQ_E_FORMAT", "signature"
+    yield "magic-newline-translated", good.replace(b"\r\n", b"\n", 1), "VQ_E_FORMAT", "signature"
+    yield "magic-only", good[:8], "VQ_E_FORMAT", "inside its header"
+    yield "header-cut", good[:40], "VQ_E_FORMAT", "inside its header"
+    yield "header-only", good[:48], "VQ_E_FORMAT", "a chunk should begin"
+    yield "version-newer-major", aligned([file_header(major=2), head, codes]), "VQ_E_VERSION", "version 2.0"
+    yield "header-checksum", good[:44] + b"\0\0\0\0" + good[48:], "VQ_E_CHECKSUM", "file header"
+    yield "header-reserved-set", aligned([file_header(reserved=b"\1" + bytes(31)), head, codes]), \
+        "VQ_E_FORMAT", "reserved"
+    yield "chunk-checksum", aligned([file_header(), chunk(b"HEAD", json.dumps(HEAD).encode(), bad_crc=True), codes]), \
+        "VQ_E_CHECKSUM", "HEAD"
+    yield "chunk-type-not-letters", aligned([file_header(), chunk(b"HE\0D", b"{}"), codes]), "VQ_E_FORMAT", "type"
+    yield "chunk-flags", aligned([file_header(), head, chunk(b"TOKS", CODES, flags=1)]), "VQ_E_FORMAT", "flags"
+    yield "chunk-longer-than-file", aligned([file_header(), head, chunk(b"TOKS", CODES, length=1 << 20)]), \
+        "VQ_E_FORMAT", "more than the file"
+    yield "chunk-length-wraps", aligned([file_header(), head, chunk(b"TOKS", CODES, length=(1 << 64) - 1)]), \
+        "VQ_E_FORMAT", "more than the file"
+    yield "no-head", aligned([file_header(), codes]), "VQ_E_FORMAT", "not HEAD"
+    yield "two-heads", aligned([file_header(), head, head, codes]), "VQ_E_FORMAT", "second"
+    yield "no-codes", aligned([file_header(), head]), "VQ_E_FORMAT", "no chunk TOKS"
+    yield "two-codes", aligned([file_header(), head, codes, codes]), "VQ_E_FORMAT", "second"
+    yield "no-end", aligned([file_header(), head, codes], end=False), "VQ_E_FORMAT", "a chunk should begin"
+    yield "end-wrong-length", aligned([file_header(), head, codes], end_payload=struct.pack("<Q", 7)), \
+        "VQ_E_FORMAT", "size of the file"
+    yield "end-short-payload", aligned([file_header(), head, codes], end_payload=b"1234"), \
+        "VQ_E_FORMAT", "size of the file"
+    yield "trailing-byte", aligned([file_header(), head, codes], tail=b"\0"), "VQ_E_FORMAT", "size of the file"
+    yield "padding-not-zero", aligned([file_header(), head, codes], pad=b"\1"), "VQ_E_FORMAT", "padding byte"
+    yield "critical-chunk-unknown", aligned([file_header(), head, chunk(b"Xtra", b"?"), codes]), \
+        "VQ_E_UNSUPPORTED", "Xtra"
+    yield "json-broken", tokens(text=b'{"kind":"image",'), "VQ_E_FORMAT", "JSON"
+    yield "json-array", tokens(text=b"[]"), "VQ_E_FORMAT", "not an object"
+    yield "json-duplicate-key", tokens(text=b'{"kind":"image","kind":"audio"}'), "VQ_E_FORMAT", "duplicate"
+    yield "json-too-deep", tokens(text=b"[" * 100 + b"]" * 100), "VQ_E_LIMIT", "deeper"
+    yield "kind-missing", tokens(without("kind")), "VQ_E_FORMAT", "kind"
+    yield "kind-unknown", tokens(kind="smell"), "VQ_E_FORMAT", "kind"
+    yield "shape-missing", tokens(without("shape")), "VQ_E_FORMAT", "shape"
+    yield "shape-zero", tokens(shape=[16, 0, 3]), "VQ_E_FORMAT", "shape"
+    yield "shape-negative", tokens(shape=[16, -45, 3]), "VQ_E_FORMAT", "shape"
+    yield "shape-four-dimensions", tokens(shape=[1, 2, 3, 4]), "VQ_E_FORMAT", "shape"
+    yield "grid-missing", tokens(without("grid")), "VQ_E_FORMAT", "grid"
+    yield "grid-fraction", tokens(grid=[1, 1, 3.5]), "VQ_E_FORMAT", "grid"
+    yield "grid-overflow", tokens(grid=[1 << 62, 1 << 62, 3]), "VQ_E_LIMIT", "grid"
+    yield "grid-too-many-codes", tokens(grid=[1, 1 << 16, 1 << 16]), "VQ_E_LIMIT", "codes"
+    yield "k-missing", tokens(without("k")), "VQ_E_FORMAT", "k"
+    yield "k-zero", tokens(k=[16, 0]), "VQ_E_FORMAT", "k"
+    yield "k-too-large", tokens(k=[16, 1 << 32]), "VQ_E_FORMAT", "k"
+    yield "k-65-levels", tokens(k=[16] * 65), "VQ_E_FORMAT", "k"
+    yield "packing-missing", tokens(without("packing")), "VQ_E_FORMAT", "packing"
+    yield "packing-unknown", tokens(packing="zip"), "VQ_E_UNSUPPORTED", "packing"
+    yield "rate-negative", tokens(rate=-1), "VQ_E_FORMAT", "rate"
+    yield "bits-zero", tokens(bits=0), "VQ_E_FORMAT", "bits"
+    yield "codec-too-long", tokens(codec="x" * 32), "VQ_E_FORMAT", "codec"
+    yield "model-short", tokens(model="ab"), "VQ_E_FORMAT", "model"
+    yield "model-not-hexadecimal", tokens(model="g" * 64), "VQ_E_FORMAT", "model"
+    yield "codes-short", tokens(codes=CODES[:3]), "VQ_E_FORMAT", "HEAD says"
+    yield "codes-long", tokens(codes=CODES + b"\0"), "VQ_E_FORMAT", "HEAD says"
+    yield "codes-out-of-range", tokens(k=[16, 7]), "VQ_E_FORMAT", "K is 7"
+    yield "codes-padding-bits", tokens(codes=CODES[:1] + b"\xff" + CODES[2:]), "VQ_E_FORMAT", "padding bit"
+    yield "raw-out-of-range", tokens(packing="raw", codes=bytes([1, 2, 16, 7, 0, 5])), "VQ_E_FORMAT", "K is 16"
+    yield "bit-flip", bytes(flipped), "VQ_E_CHECKSUM", "checksum"
+
+
+# ---- safetensors ----------------------------------------------------------------------------------------
+
+def safetensors(header, data=b"", size=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if size is None else size) + text + data
+
+
+def tensor(dtype="F32", shape=(2,), offsets=(0, 8), **extra):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets), **extra}
+
+
+def safetensors_files():
+    eight = bytes(8)
+    sealed = {"__metadata__": {"libvq": "{}", "libvq_sha256": "0" * 64}, "a": tensor()}
+    yield "empty", b"", "VQ_E_FORMAT", "bytes"
+    yield "text", b"hello, this is a text\n", "VQ_E_FORMAT", "safetensors"
+    yield "length-cut", b"\x10\0\0", "VQ_E_FORMAT", "bytes"
+    yield "header-cut", safetensors({"a": tensor()}, eight)[:20], "VQ_E_FORMAT", "cut short"
+    yield "header-length-huge", safetensors({"a": tensor()}, eight, size=1 << 40), "VQ_E_FORMAT", "cut short"
+    yield "header-length-wraps", safetensors({"a": tensor()}, eight, size=(1 << 64) - 1), "VQ_E_FORMAT", "cut short"
+    yield "header-empty", safetensors(b""), "VQ_E_FORMAT", "no JSON"
+    yield "header-not-json", safetensors(b"{hello}"), "VQ_E_FORMAT", "JSON"
+    yield "header-array", safetensors(b"[1]"), "VQ_E_FORMAT", "no JSON"
+    yield "header-too-deep", safetensors(b'{"a":' * 80 + b"1" + b"}" * 80), "VQ_E_LIMIT", "deeper"
+    yield "duplicate-name", safetensors(b'{"a":%s,"a":%s}' % ((json.dumps(tensor()).encode(),) * 2), eight), \
+        "VQ_E_FORMAT", "duplicate"
+    yield "name-empty", safetensors({"": tensor()}, eight), "VQ_E_FORMAT", "no name"
+    yield "tensor-not-object", safetensors({"a": 1}), "VQ_E_FORMAT", "dtype"
+    yield "dtype-missing", safetensors({"a": {"shape": [2], "data_offsets": [0, 8]}}, eight), "VQ_E_FORMAT", "dtype"
+    yield "dtype-unknown", safetensors({"a": tensor("F33")}, eight), "VQ_E_FORMAT", "F33"
+    yield "dtype-f8", safetensors({"a": tensor("F8_E4M3", (8,))}, eight), "VQ_E_UNSUPPORTED", "F8_E4M3"
+    yield "shape-missing", safetensors({"a": {"dtype": "F32", "data_offsets": [0, 8]}}, eight), "VQ_E_FORMAT", "shape"
+    yield "shape-negative", safetensors({"a": tensor(shape=(-2,))}, eight), "VQ_E_FORMAT", "dimension 0"
+    yield "shape-fraction", safetensors({"a": tensor(shape=(2.0,))}, eight), "VQ_E_FORMAT", "dimension 0"
+    yield "shape-overflow", safetensors({"a": tensor(shape=(1 << 40, 1 << 40))}, eight), "VQ_E_FORMAT", "dimension"
+    yield "shape-wraps-to-fit", safetensors({"a": tensor(shape=(1 << 62, 4, 2))}, eight), "VQ_E_FORMAT", "dimension"
+    yield "shape-nine-dimensions", safetensors({"a": tensor(shape=(1,) * 8 + (2,))}, eight), "VQ_E_LIMIT", "dimensions"
+    yield "offsets-missing", safetensors({"a": {"dtype": "F32", "shape": [2]}}, eight), "VQ_E_FORMAT", "data_offsets"
+    yield "offsets-three", safetensors({"a": tensor(offsets=(0, 4, 8))}, eight), "VQ_E_FORMAT", "data_offsets"
+    yield "offsets-reversed", safetensors({"a": tensor(offsets=(8, 0))}, eight), "VQ_E_FORMAT", "outside"
+    yield "offsets-negative", safetensors({"a": tensor(offsets=(-8, 0))}, eight), "VQ_E_FORMAT", "data_offsets"
+    yield "offsets-past-the-end", safetensors({"a": tensor(offsets=(8, 16))}, eight), "VQ_E_FORMAT", "outside"
+    yield "size-not-shape", safetensors({"a": tensor(shape=(3,))}, eight), "VQ_E_FORMAT", "needs 12"
+    yield "overlap", safetensors({"a": tensor(), "b": tensor(offsets=(4, 12))}, bytes(12)), "VQ_E_FORMAT", "overlaps"
+    yield "hole", safetensors({"a": tensor(), "b": tensor(offsets=(12, 20))}, bytes(20)), "VQ_E_FORMAT", "hole"
+    yield "trailing-bytes", safetensors({"a": tensor()}, bytes(9)), "VQ_E_FORMAT", "follow"
+    yield "data-missing", safetensors({"a": tensor()}), "VQ_E_FORMAT", "outside"
+    yield "metadata-not-object", safetensors({"__metadata__": 1, "a": tensor()}, eight), "VQ_E_FORMAT", "__metadata__"
+    yield "metadata-not-text", safetensors({"__metadata__": {"k": 1}, "a": tensor()}, eight), "VQ_E_FORMAT", "text"
+    yield "settings-without-seal", safetensors({"__metadata__": {"libvq": "{}"}, "a": tensor()}, eight), \
+        "VQ_E_FORMAT", "without its checksum"
+    yield "seal-wrong", safetensors(sealed, eight), "VQ_E_CHECKSUM", "does not match"
+    yield "seal-short", safetensors({"__metadata__": {"libvq": "{}", "libvq_sha256": "00"}, "a": tensor()}, eight), \
+        "VQ_E_FORMAT", "without its checksum"
+
+
+# ---- npy ------------------------------------------------------------------------------------------------
+
+def npy(text, data=b"", version=1, length=None, magic=b"\x93NUMPY"):
+    text = text.encode() if isinstance(text, str) else text
+    size = len(text) if length is None else length
+    return magic + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", size) + text + data
+
+
+def header(descr="'<f4'", order="False", shape="(2,)"):
+    return "{'descr': %s, 'fortran_order': %s, 'shape': %s, }\n" % (descr, order, shape)
+
+
+def npy_files():
+    eight = bytes(8)
+    yield "empty", b"", "VQ_E_FORMAT", "empty"
+    yield "text", b"1.0, 2.0, 3.0\n", "VQ_E_FORMAT", "not a .npy"
+    yield "magic-wrong", npy(header(), eight, magic=b"\x93NUMPX"), "VQ_E_FORMAT", "not a .npy"
+    yield "magic-only", b"\x93NUMPY", "VQ_E_FORMAT", "not a .npy"
+    yield "version-zero", npy(header(), eight, version=0), "VQ_E_VERSION", "version 0"
+    yield "version-four", npy(header(), eight, version=4), "VQ_E_VERSION", "version 4"
+    yield "header-cut", npy(header(), eight)[:30], "VQ_E_FORMAT", "inside its header"
+    yield "header-longer-than-file", npy(header(), eight, length=60000), "VQ_E_FORMAT", "inside its header"
+    yield "header-huge", npy(header(), eight, version=2, length=1 << 30), "VQ_E_LIMIT", "header"
+    yield "header-not-a-dict", npy("[1, 2]\n", eight), "VQ_E_FORMAT", "no dict"
+    yield "header-not-closed", npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)", eight), \
+        "VQ_E_FORMAT", "header has no"
+    yield "header-code", npy("{'descr': __import__('os').system('true'), 'fortran_order': False, 'shape': (2,)}\n", eight), \
+        "VQ_E_FORMAT", "no dtype"
+    yield "header-trailing-text", npy(header() + "x", eight), "VQ_E_FORMAT", "no end"
+    yield "key-missing", npy("{'descr': '<f4', 'shape': (2,)}\n", eight), "VQ_E_FORMAT", "fortran_order"
+    yield "key-twice", npy("{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (2,)}\n", eight), \
+        "VQ_E_FORMAT", "twice"
+    yield "key-unknown", npy("{'colour': 'red', 'descr': '<f4', 'fortran_order': False, 'shape': (2,)}\n", eight), \
+        "VQ_E_FORMAT", "unknown"
+    yield "order-number", npy(header(order="0"), eight), "VQ_E_FORMAT", "True or False"
+    yield "shape-list", npy(header(shape="[2]"), eight), "VQ_E_FORMAT", "no shape"
+    yield "shape-negative", npy(header(shape="(-2,)"), eight), "VQ_E_FORMAT", "possible size"
+    yield "shape-overflow", npy(header(shape="(99999999999999999999,)"), eight), "VQ_E_FORMAT", "possible size"
+    yield "shape-product-overflow", npy(header(shape="(4294967296, 4294967296, 4)"), eight), "VQ_E_LIMIT", "address"
+    yield "shape-wraps-to-fit", npy(header(shape="(4611686018427387904, 4, 2)"), eight), "VQ_E_LIMIT", "address"
+    yield "shape-nine-dimensions", npy(header(shape="(1, 1, 1, 1, 1, 1, 1, 1, 2)"), eight), "VQ_E_LIMIT", "dimensions"
+    yield "shape-not-closed", npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2", eight), \
+        "VQ_E_FORMAT", "header has no"
+    yield "data-short", npy(header(), bytes(7)), "VQ_E_FORMAT", "needs 8"
+    yield "data-long", npy(header(), bytes(9)), "VQ_E_FORMAT", "needs 8"
+    yield "dtype-objects", npy(header("'|O'"), eight), "VQ_E_UNSUPPORTED", "objects"
+    yield "dtype-complex", npy(header("'<c8'", shape="(1,)"), eight), "VQ_E_UNSUPPORTED", "complex"
+    yield "dtype-text", npy(header("'<U2'", shape="(1,)"), eight), "VQ_E_UNSUPPORTED", "texts"
+    yield "dtype-date", npy(header("'<M8[s]'", shape="(1,)"), eight), "VQ_E_UNSUPPORTED", "dates"
+    yield "dtype-structured", npy(header("[('x', '<f4'), ('y', '<f4')]", shape="(1,)"), eight), \
+        "VQ_E_UNSUPPORTED", "structured"
+    yield "dtype-longdouble", npy(header("'<f16'", shape="(1,)"), bytes(16)), "VQ_E_UNSUPPORTED", "f16"
+    yield "dtype-unknown", npy(header("'<q4'"), eight), "VQ_E_FORMAT", "dtype"
+    yield "dtype-no-order", npy(header("'f4'"), eight), "VQ_E_FORMAT", "dtype"
+
+
+def main():
+    for folder, suffix, files in (("tokens", "bin", token_files()), ("safetensors", "safetensors", safetensors_files()),
+                                  ("npy", "npy", npy_files())):
+        path = HERE / folder
+        path.mkdir(exist_ok=True)
+        for old in path.iterdir():
+            old.unlink()
+        rows = []
+        for name, data, status, words in files:
+            (path / f"{name}.{suffix}").write_bytes(data)
+            rows.append(f"{name}.{suffix}\t{status}\t{words}\n")
+        (path / "expected.txt").write_text("".join(rows))
+
+
+if __name__ == "__main__":
+    main()
