@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A quantizer and a codec from any bytes; one that opens must encode and decode a small picture. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "codecs/codec.h"
 #include "io/safetensors.h"
+#include "io/safetensors_internal.h"
 #include "vq/quantizer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -28,13 +30,27 @@ static void use_codec(const vq_codec *codec)
     vq_signal_free(picture);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* Give the file a true seal if it has one at all: else no engine would ever get past it. */
+static void mend_seal(uint8_t *file, size_t size)
+{
+    static const char key[] = "\"" VQI_SEAL_KEY "\":\"";
+    const size_t length = sizeof key - 1;
+    for (size_t at = 0; at + length + VQI_SEAL_SIZE <= size; at++)
+        if (!memcmp(file + at, key, length)) {
+            char digits[VQI_SEAL_SIZE + 1];
+            vqi_seal(digits, file, size, at + length);
+            memcpy(file + at + length, digits, VQI_SEAL_SIZE);
+            return;
+        }
+}
+
+static void use(const uint8_t *data, size_t size)
 {
     vq_tensors *set;
     vq_quantizer *quantizer;
     vq_codec *codec;
     if (vq_safetensors_parse(&set, data, size, "input", NULL))
-        return 0;
+        return;
     if (!vq_quantizer_load(&quantizer, set, "", NULL))
         vq_quantizer_free(quantizer);
     vq_tensors_free(set);
@@ -42,5 +58,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         use_codec(codec);
         vq_codec_free(codec);
     }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint8_t *mended = malloc(size ? size : 1);
+    if (!mended)
+        return 0;
+    if (size)
+        memcpy(mended, data, size);
+    mend_seal(mended, size);
+    use(mended, size);
+    free(mended);
     return 0;
 }
