@@ -59,7 +59,8 @@ static double gamma_of(double n)
 
 static bound make_bound(const vq_codebook *codebook)
 {
-    const double d = codebook->d, depth = (codebook->d + 7) / 8;
+    const uint32_t depth = (codebook->d + 7) / 8; /* products in the longest of the eight sums */
+    const double d = codebook->d;
     bound b = {0};
     b.euclidean = codebook->metric == VQ_METRIC_EUCLIDEAN;
     b.gemm = gamma_of(d + 4);
@@ -74,7 +75,7 @@ static bound make_bound(const vq_codebook *codebook)
 /* A bound of |x'| from the sum of squares that centre_row() made: its own rounding and underflow. */
 static double norm_of(float square, size_t d)
 {
-    return sqrt(square * (1 + (double)(d / 8 + 16) * 0x1p-23) + (double)d * 0x1p-148);
+    return sqrt(square * (1 + ((double)d / 8 + 16) * 0x1p-23) + (double)d * 0x1p-148);
 }
 
 /* The lowest score that the contract's answer can have where the best is `best`. */

@@ -77,9 +77,9 @@ static float dot(const float *x, const float *codeword, size_t d)
 /* One vector, LANES codewords: a register for each of the eight partial sums. */
 #define STEP(j)                                                                                    \
     do {                                                                                           \
-        const vec c_ = LOAD(panel + (i + j) * VQI_PANEL);                                          \
-        const vec t_ = x[i + j] - c_;                                                              \
-        p##j += euclidean ? t_ * t_ : x[i + j] * c_;                                               \
+        const vec c_ = LOAD(panel + (i + (j)) * VQI_PANEL);                                        \
+        const vec t_ = x[i + (j)] - c_;                                                            \
+        p##j += euclidean ? t_ * t_ : x[i + (j)] * c_;                                             \
     } while (0)
 
 INLINE vec panel_scores(const float *x, const float *panel, size_t d, const int euclidean)
