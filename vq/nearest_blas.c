@@ -205,6 +205,23 @@ static void decide(uint32_t *code, float *score, const row_state *row, const vq_
         *score = best;
 }
 
+/* What openblas_get_parallel() says of the builds that need care. */
+enum { OPENBLAS_SERIAL = 0, OPENBLAS_PTHREADS = 1 };
+
+/* block[r][k] = x[r] . codewords[k], with rows of `columns` floats in block. The serial build of OpenBLAS
+   shares its buffers between callers: two at once get each other's numbers. */
+static void multiply(float *block, size_t columns, const float *x, size_t rows,
+                     const float *codewords, size_t count, size_t d)
+{
+    if (openblas_get_parallel() == OPENBLAS_SERIAL) {
+#pragma omp critical(vqi_serial_blas)
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)count, (int)d, 1.0f, x,
+                    (int)d, codewords, (int)d, 0.0f, block, (int)columns);
+    } else
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)count, (int)d, 1.0f, x,
+                    (int)d, codewords, (int)d, 0.0f, block, (int)columns);
+}
+
 void vqi_nearest_blas(uint32_t *codes, float *scores, const vq_codebook *codebook,
                       const vqi_nearest_kernels *kernels, const float *x, size_t rows,
                       void *scratch)
@@ -224,9 +241,8 @@ void vqi_nearest_blas(uint32_t *codes, float *scores, const vq_codebook *codeboo
     }
     for (uint32_t first = 0; first < codebook->padded_k; first += (uint32_t)columns) {
         const size_t left = codebook->padded_k - first, count = left < columns ? left : columns;
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)count, (int)d, 1.0f,
-                    codebook->centre ? centred : x, (int)d, codebook->shortlist + first * d, (int)d,
-                    0.0f, block, (int)columns);
+        multiply(block, columns, codebook->centre ? centred : x, rows,
+                 codebook->shortlist + first * d, count, d);
         for (size_t r = 0; r < rows; r++)
             if (state[r].count != OVERFLOWED)
                 collect(&state[r], &b, kernels, block + r * columns, codebook->bias + first, first,
@@ -240,8 +256,6 @@ void vqi_nearest_blas(uint32_t *codes, float *scores, const vq_codebook *codeboo
             decide(codes + r, score, &state[r], codebook, kernels, x + r * d);
     }
 }
-
-enum { OPENBLAS_PTHREADS = 1 }; /* what openblas_get_parallel() says of that build */
 
 int vqi_blas_begin(void)
 {
