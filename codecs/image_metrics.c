@@ -47,11 +47,15 @@ static double colour_mse(const vq_signal *a, const vq_signal *b)
 
 static void gaussian(float weights[WINDOW])
 {
-    double sum = 0;
+    const double sigma = 1.5;
+    const int centre = WINDOW / 2;
+    double values[WINDOW], sum = 0;
+    for (int i = 0; i < WINDOW; i++) {
+        values[i] = exp(-(i - centre) * (i - centre) / (2 * sigma * sigma));
+        sum += values[i];
+    }
     for (int i = 0; i < WINDOW; i++)
-        sum += exp(-(i - WINDOW / 2) * (i - WINDOW / 2) / (2 * 1.5 * 1.5));
-    for (int i = 0; i < WINDOW; i++)
-        weights[i] = (float)(exp(-(i - WINDOW / 2) * (i - WINDOW / 2) / (2 * 1.5 * 1.5)) / sum);
+        weights[i] = (float)(values[i] / sum);
 }
 
 /* One output row of the five filtered moments: x, y, xx, yy, xy. `columns` is scratch, 5 x width. */

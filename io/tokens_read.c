@@ -218,7 +218,7 @@ static vq_status get_optional(description *d, const json_t *head)
 
 static vq_status get_shapes(description *d, const json_t *head, const vq_limits *limits)
 {
-    uint64_t shape[3] = {1, 1, 1}, grid[3] = {1, 1, 1}, k[VQ_MAX_LEVELS];
+    uint64_t shape[3] = {1, 1, 1}, grid[3] = {1, 1, 1}, k[VQ_MAX_LEVELS] = {0};
     vq_status status = get_sizes(shape, &d->tokens.source_ndim, head, "shape", 3, SIZE_MAX >> 1);
     if (!status)
         status = get_sizes(grid, &d->tokens.grid_ndim, head, "grid", 3, SIZE_MAX >> 1);
