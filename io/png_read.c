@@ -75,9 +75,10 @@ static void on_read(png_structp png, png_bytep data, size_t size)
 {
     reader *r = png_get_io_ptr(png);
     const uint8_t *bytes = vqi_take(&r->cursor, size);
-    if (!bytes)
+    if (bytes)
+        memcpy(data, bytes, size);
+    else
         leave(png, vqi_fail(VQ_E_FORMAT, "the PNG is cut short (after %zu bytes)", r->file_size));
-    memcpy(data, bytes, size);
 }
 
 /* Row of 8- or 16-bit samples to floats in [0, 1]. */
