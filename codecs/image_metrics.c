@@ -9,7 +9,7 @@
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 
-enum { WINDOW = 11, SCALES = 5, MOMENTS = 5, MIN_MS_SIDE = (WINDOW - 1) * 16 + 1 };
+enum { WINDOW = 11, SCALES = 5, MOMENTS = 5, MIN_MS_SIDE = WINDOW * 16 };
 
 static float rounded(float sample)
 {

@@ -17,7 +17,7 @@ typedef struct vq_image_quality {
     double psnr_db; /**< 10 log10(1 / mse); infinity if the pictures are equal */
     double ssim; /**< of the luma: Wang et al. 2004, 11 x 11 Gaussian window of 1.5, data range 1;
                          NaN if a side is below 11 */
-    double ms_ssim; /**< of the luma: Wang et al. 2003, 5 scales; NaN if a side is below 161 */
+    double ms_ssim; /**< of the luma: Wang et al. 2003, 5 scales; NaN if a side is below 176 */
 } vq_image_quality;
 
 /**
