@@ -27,6 +27,7 @@
  */
 #include <cblas.h>
 #include <math.h>
+#include <pthread.h>
 #include <strings.h>
 
 #include "vq/nearest_internal.h"
@@ -208,18 +209,21 @@ static void decide(uint32_t *code, float *score, const row_state *row, const vq_
 /* What openblas_get_parallel() says of the builds that need care. */
 enum { OPENBLAS_SERIAL = 0, OPENBLAS_PTHREADS = 1 };
 
-/* block[r][k] = x[r] . codewords[k], with rows of `columns` floats in block. The serial build of OpenBLAS
-   shares its buffers between callers: two at once get each other's numbers. */
+/* The serial build of OpenBLAS shares its buffers between callers: two at once get each other's numbers. (Not an
+   OpenMP critical section: those are names that every program linked with us would see.) */
+static pthread_mutex_t serial_blas = PTHREAD_MUTEX_INITIALIZER;
+
+/* block[r][k] = x[r] . codewords[k], with rows of `columns` floats in block. */
 static void multiply(float *block, size_t columns, const float *x, size_t rows,
                      const float *codewords, size_t count, size_t d)
 {
-    if (openblas_get_parallel() == OPENBLAS_SERIAL) {
-#pragma omp critical(vqi_serial_blas)
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)count, (int)d, 1.0f, x,
-                    (int)d, codewords, (int)d, 0.0f, block, (int)columns);
-    } else
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)count, (int)d, 1.0f, x,
-                    (int)d, codewords, (int)d, 0.0f, block, (int)columns);
+    const int serial = openblas_get_parallel() == OPENBLAS_SERIAL;
+    if (serial)
+        pthread_mutex_lock(&serial_blas);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)count, (int)d, 1.0f, x,
+                (int)d, codewords, (int)d, 0.0f, block, (int)columns);
+    if (serial)
+        pthread_mutex_unlock(&serial_blas);
 }
 
 void vqi_nearest_blas(uint32_t *codes, float *scores, const vq_codebook *codebook,
