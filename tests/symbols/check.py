@@ -9,8 +9,8 @@ import re
 import subprocess
 import sys
 
-# The allocator, the CPU mask and the sentence of vq_last_error().
-STATE = {"current", "mask_now", "last_error"}
+# The allocator, the CPU mask, the sentence of vq_last_error(), and the lock around a BLAS that is not reentrant.
+STATE = {"current", "mask_now", "last_error", "serial_blas"}
 
 
 def symbols(nm, *args):
