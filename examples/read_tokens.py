@@ -60,11 +60,11 @@ def unpack(payload, k, positions, packing):
         return np.frombuffer(payload, f"<u{width}").reshape(len(k), positions).astype(np.uint32)
     levels, at = [], 0
     for size in k:  # each level begins at a byte; its codes follow each other from the lowest bit up
-        bits = (size - 1).bit_length()
+        bits = max(1, (size - 1).bit_length())
         length = (positions * bits + 7) // 8
         packed = np.frombuffer(payload[at:at + length], np.uint8)
         ones = np.unpackbits(packed, bitorder="little")[:positions * bits].reshape(positions, bits)
-        levels.append(ones @ (1 << np.arange(bits, dtype=np.uint64)) if bits else np.zeros(positions))
+        levels.append(ones @ (1 << np.arange(bits, dtype=np.uint64)))
         at += length
     return np.array(levels).astype(np.uint32)
 
