@@ -131,6 +131,8 @@ const char *cli_input_name(const char *path);
 /** From now on Ctrl-C and SIGTERM only set a flag; a second one kills. Called after standard input has
  *  been read, since a read that waits has to be killed. */
 void cli_catch_signals(void);
+/** Fill the places of standard streams that the caller closed, so that no output file ends up in them. */
+void cli_guard_streams(void);
 /** A closed pipe becomes a write error with a message, not a silent death. */
 void cli_ignore_sigpipe(void);
 /** @return 1 once Ctrl-C or SIGTERM has come. */

@@ -126,6 +126,7 @@ int cli_parse(cli_common *common, const cli_program *program, int argc, char **a
     struct option longs[MAX_OPTIONS + 1] = {{0}};
     char shorts[2 * MAX_OPTIONS + 2] = ":";
     *common = (cli_common){.program = program->name};
+    cli_guard_streams();
     cli_ignore_sigpipe();
 
     size_t end = 1;
