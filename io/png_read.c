@@ -3,13 +3,12 @@
  * PNG through libpng's row interface: no simplified API, few transformations, limits set before the first
  * byte is parsed, every allocation through our seam, and one small function that holds the setjmp.
  */
-#include <png.h>
 #include <string.h>
 
 #include "io/bytes_internal.h"
 #include "io/image_internal.h"
+#include "io/png_internal.h"
 #include "vq/error_internal.h"
-#include "vq/memory_internal.h"
 
 enum {
     CACHED_CHUNKS = 128,
@@ -28,18 +27,6 @@ typedef struct reader {
     int past_limit;   /* libpng warned of a limit: the error that follows does not say so */
     vq_status status; /* why libpng was left */
 } reader;
-
-static png_voidp png_alloc(png_structp png, png_alloc_size_t size)
-{
-    (void)png;
-    return vqi_alloc(size, 1);
-}
-
-static void png_release(png_structp png, png_voidp pointer)
-{
-    (void)png;
-    vq_free(pointer);
-}
 
 /* The longjmp target is set in decode(); nothing between it and here owns anything. */
 static PNG_NORETURN void leave(png_structp png, vq_status status)
@@ -177,7 +164,7 @@ vq_status vqi_png_parse(vq_signal **out, const uint8_t *data, size_t size, const
 {
     reader r = {.cursor = vqi_cursor_of(data, size), .limits = limits, .file_size = size};
     r.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &r, on_error, on_warning, NULL,
-                                     png_alloc, png_release);
+                                     vqi_png_alloc, vqi_png_free);
     r.info = r.png ? png_create_info_struct(r.png) : NULL;
     if (!r.info) {
         png_destroy_read_struct(&r.png, NULL, NULL);

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
-#include <png.h>
 #include <string.h>
 
 #include "io/image.h"
+#include "io/png_internal.h"
 #include "vq/error_internal.h"
-#include "vq/memory_internal.h"
 
 /* Level 4 writes photographs three times as fast as the default 6, and 2 % larger. */
 enum { COMPRESSION = 4 };
@@ -20,18 +19,6 @@ typedef struct writer {
     size_t room;
     vq_status status;
 } writer;
-
-static png_voidp png_alloc(png_structp png, png_alloc_size_t size)
-{
-    (void)png;
-    return vqi_alloc(size, 1);
-}
-
-static void png_release(png_structp png, png_voidp pointer)
-{
-    (void)png;
-    vq_free(pointer);
-}
 
 static PNG_NORETURN void leave(png_structp png, vq_status status)
 {
@@ -142,7 +129,7 @@ vq_status vq_png_serialize(vq_bytes *out, const vq_signal *image, uint32_t bits)
     writer w = {.image = image, .bits = bits};
     w.row = vqi_alloc(image->shape[1] * image->shape[2], bits / 8);
     w.png = w.row ? png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &w, on_error, on_warning, NULL,
-                                              png_alloc, png_release)
+                                              vqi_png_alloc, vqi_png_free)
                   : NULL;
     w.info = w.png ? png_create_info_struct(w.png) : NULL;
     if (w.info)

@@ -2,37 +2,9 @@
 /* What k-means must compute; hard input is in test_kmeans_hard.c, known answers in test_kmeans_known.c. */
 #include <math.h>
 
-#include "test_support.h"
+#include "unit/kmeans_support.h"
 #include "vq/kmeans_distance_internal.h"
 #include "vq/kmeans_internal.h"
-
-/* n x d numbers in clumps, so that k-means has something to find. */
-static float *make_rows(size_t n, uint32_t d, uint64_t seed)
-{
-    float *x = malloc(n * d * sizeof *x);
-    assert_non_null(x);
-    for (size_t i = 0; i < n; i++) {
-        const double centre = (double)(test_random(&seed) % 13);
-        for (uint32_t j = 0; j < d; j++)
-            x[i * d + j] = (float)(centre * ((double)(j % 5) - 2) + test_uniform(&seed) - 0.5);
-    }
-    return x;
-}
-
-static vq_kmeans_opts options(uint32_t k)
-{
-    vq_kmeans_opts opts = VQ_KMEANS_OPTS_INIT;
-    opts.k = k;
-    return opts;
-}
-
-static void assert_codewords(const vq_codebook *codebook, const float *expected, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (vq_codebook_codewords(codebook)[i] != expected[i])
-            fail_msg("number %zu of the codebook is %.9g, not %.9g", i,
-                     (double)vq_codebook_codewords(codebook)[i], (double)expected[i]);
-}
 
 /* Lloyd's iteration as one would write it down, with the contract's search. */
 static void reference_update(float *codewords, uint32_t k, uint32_t d, const float *x, size_t n)
