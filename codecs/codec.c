@@ -121,6 +121,15 @@ static vq_status resolve(vq_coding_opts *own, const vq_coding_opts *opts, uint32
     if (own->levels > levels)
         return vqi_fail(VQ_E_ARG, "%u levels were asked for (there are 1 to %u)", own->levels,
                         levels);
+    if (own->threads < 0)
+        return vqi_fail(VQ_E_ARG, "vq_coding_opts.threads is %d (0 = all)", own->threads);
+    if (own->alpha != VQ_ALPHA_KEEP && own->alpha != VQ_ALPHA_COMPOSITE)
+        return vqi_fail(VQ_E_ARG, "vq_coding_opts.alpha is %d (see vq_alpha_policy)",
+                        (int)own->alpha);
+    for (int c = 0; c < 3; c++)
+        if (!(own->background[c] >= 0 && own->background[c] <= 1))
+            return vqi_fail(VQ_E_ARG, "vq_coding_opts.background[%d] is %g (0 to 1)", c,
+                            (double)own->background[c]);
     return VQ_OK;
 }
 

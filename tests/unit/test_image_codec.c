@@ -365,6 +365,16 @@ static void wrong_input_has_a_status(void **state)
     opts.levels = 4;
     assert_status(VQ_E_ARG, vq_codec_encode(&tokens, codec, picture, &opts));
     assert_null(tokens);
+    opts.levels = 0;
+    opts.threads = -1;
+    assert_status(VQ_E_ARG, vq_codec_encode(&tokens, codec, picture, &opts));
+    opts.threads = 0;
+    opts.alpha = (vq_alpha_policy)2;
+    assert_status(VQ_E_ARG, vq_codec_encode(&tokens, codec, picture, &opts));
+    opts.alpha = VQ_ALPHA_COMPOSITE;
+    opts.background[1] = NAN;
+    assert_status(VQ_E_ARG, vq_codec_encode(&tokens, codec, picture, &opts));
+    opts = (vq_coding_opts)VQ_CODING_OPTS_INIT;
     picture->data[(20 * 50 + 30) * 3] = NAN;
     assert_status(VQ_E_NONFINITE, vq_codec_encode(&tokens, codec, picture, NULL));
     picture->data[(20 * 50 + 30) * 3] = 0.5f;
