@@ -73,11 +73,14 @@ vq_status vqi_image_model_prepare(vqi_image_model *model)
          (!all_finite(model->pre_filter, square) || !all_finite(model->post_filter, square))))
         return vqi_fail(VQ_E_FORMAT, "the model's transform holds a NaN or an infinity");
     memset(model->rows, 0, sizeof model->rows);
+    uint8_t seen[VQI_IMAGE_PLANES * VQI_LAPPED_MAX_BLOCK * VQI_LAPPED_MAX_BLOCK] = {0};
     for (uint32_t i = 0; i < model->dim; i++) {
         const uint32_t index = model->kept[i];
         if (index >= VQI_IMAGE_PLANES * square)
             return vqi_fail(VQ_E_FORMAT, "the model keeps a coefficient %u of %zu", index,
                             VQI_IMAGE_PLANES * square);
+        if (seen[index]++)
+            return vqi_fail(VQ_E_FORMAT, "the model keeps coefficient %u twice", index);
         if (!isfinite(model->weights[i]) || !(fabsf(model->weights[i]) > 1e-6f))
             return vqi_fail(VQ_E_FORMAT, "the model's weight %u is not a usable number", i);
         const uint32_t plane = index / (m * m), row = index / m % m;
@@ -148,7 +151,8 @@ vq_status vqi_image_model_load(vqi_image_model **out, const vq_tensors *tensors,
     model->block = (uint32_t)block;
     model->dim = dim;
     model->default_levels = (uint32_t)default_levels;
-    status = vqi_image_model_allocate(model, vq_tensors_find(tensors, "pre_filter") != NULL);
+    status = vqi_image_model_allocate(model, vq_tensors_find(tensors, "pre_filter") ||
+                                                 vq_tensors_find(tensors, "post_filter"));
     if (!status)
         status = load_tables(model, tensors);
     if (status) {

@@ -19,7 +19,7 @@ vq_status vq_limits_resolve(vq_limits *out, const vq_limits *limits)
     DEFAULT(max_codewords, 1u << 20);
     DEFAULT(max_dim, 4096);
     DEFAULT(max_levels, VQ_MAX_LEVELS);
-    DEFAULT(max_tokens, (uint64_t)1 << 31);
+    DEFAULT(max_tokens, (uint64_t)1 << 30);
     DEFAULT(max_tensors, 16384);
     DEFAULT(max_header_bytes, 16u << 20);
     DEFAULT(max_json_depth, 64);

@@ -32,7 +32,7 @@ typedef struct vq_limits {
     uint32_t max_codewords;    /**< K of a codebook: 2^20 */
     uint32_t max_dim;          /**< d of a codebook: 4096 */
     uint32_t max_levels;       /**< levels: 64, which is also the most that is allowed */
-    uint64_t max_tokens;       /**< codes in one token file: 2^31 */
+    uint64_t max_tokens;       /**< codes in one token file: 2^30 */
     uint32_t max_tensors;      /**< arrays, and also settings, in one safetensors file: 16384 */
     uint32_t max_header_bytes; /**< JSON header of a safetensors or token file: 16 MiB */
     uint32_t max_json_depth;   /**< nesting of that JSON: 64 */
