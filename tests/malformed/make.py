@@ -4,7 +4,8 @@
 
     python3 tests/malformed/make.py        (no other programs needed; the same bytes every time)
 
-Each folder gets its files and expected.txt: file name, status, and a part of the sentence, separated by tabs.
+Each folder gets its files and expected.txt: file name, status, and a part of the sentence, separated by tabs. (png/ and
+jpeg/ hold only such tables, for the hostile pictures of shared/data, and are not made here.)
 """
 import json
 import pathlib
