@@ -328,9 +328,8 @@ static void check_hostile_files(const char *kind)
     snprintf(path, sizeof path, "%s/tests/malformed/%s/expected.txt", LIBVQ_SOURCE_DIR, kind);
     FILE *table = fopen(path, "r");
     assert_non_null(table);
-    snprintf(path, sizeof path, "images/malformed_%s", kind);
-    char folder[1024];
-    snprintf(folder, sizeof folder, "%s", test_data(path));
+    snprintf(name, sizeof name, "images/malformed_%s", kind);
+    const char *folder = test_data(name);
     int rows = 0;
     for (; fscanf(table, "%127s %31s", name, expected) == 2; rows++) {
         vq_signal *image;
