@@ -15,19 +15,26 @@ const char *vq_image_sniff(const void *data, size_t size)
     } kinds[] = {
         {"PNG", "\x89PNG\r\n\x1a\n", 0, 8},
         {"JPEG", "\xff\xd8\xff", 0, 3},
-        {"WebP", "WEBP", 8, 4},
+        {"WebP", "WEBPVP8", 8, 7},
         {"AVIF", "ftypavif", 4, 8},
         {"HEIC", "ftyphei", 4, 7},
         {"HEIC", "ftypmif1", 4, 8},
         {"GIF", "GIF8", 0, 4},
         {"TIFF", "II*\0", 0, 4},
         {"TIFF", "MM\0*", 0, 4},
+        {"TIFF", "II+\0", 0, 4},
+        {"TIFF", "MM\0+", 0, 4},
         {"BMP", "BM", 0, 2},
         {"JPEG XL", "\xff\x0a", 0, 2},
         {"JPEG XL", "\0\0\0\x0cJXL ", 0, 8},
         {"JPEG 2000", "\0\0\0\x0cjP  ", 0, 8},
+        {"PNM", "P1\n", 0, 3},
+        {"PNM", "P2\n", 0, 3},
+        {"PNM", "P3\n", 0, 3},
+        {"PNM", "P4\n", 0, 3},
         {"PNM", "P5", 0, 2},
         {"PNM", "P6", 0, 2},
+        {"PNM", "P7\n", 0, 3},
         {"PDF", "%PDF", 0, 4},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
@@ -45,7 +52,7 @@ vq_status vqi_image_check_size(uint64_t height, uint64_t width, uint32_t channel
                         (unsigned long long)height);
     if (height > limits->max_image_side || width > limits->max_image_side ||
         height * width > limits->max_image_pixels ||
-        height * width * channels > limits->max_alloc_bytes / sizeof(float))
+        height * width > limits->max_alloc_bytes / sizeof(float) / channels)
         return vqi_fail(VQ_E_LIMIT,
                         "the picture is %llu x %llu (at most %u on a side, %llu pixels and %llu "
                         "bytes of samples)",
@@ -66,8 +73,8 @@ static vq_status parse(vq_signal **out, const void *data, size_t size, const vq_
         return vqi_png_parse(out, data, size, limits);
     if (!strcmp(kind, "JPEG"))
         return vqi_jpeg_parse(out, data, size, limits);
-    return vqi_fail(VQ_E_UNSUPPORTED, "not a PNG or JPEG file (found a %s; convert it first)",
-                    kind);
+    return vqi_fail(VQ_E_UNSUPPORTED, "not a PNG or JPEG file (found %s %s; convert it first)",
+                    kind[0] == 'A' ? "an" : "a", kind);
 }
 
 vq_status vq_image_parse(vq_signal **out, const void *data, size_t size, const char *name,

@@ -22,7 +22,8 @@ extern "C" {
  * Read a picture; the format is found from the content.
  * @param[out] out   H x W x C as in the file: grey, grey + alpha, RGB or RGBA; ->bits is 8 or 16.
  * @return VQ_OK, VQ_E_IO, VQ_E_FORMAT (not a picture, or damaged; the sentence says what it is),
- *         VQ_E_LIMIT, VQ_E_UNSUPPORTED (a format we know but do not read, a CMYK JPEG), VQ_E_NOMEM.
+ *         VQ_E_CHECKSUM (of a PNG's critical chunk), VQ_E_LIMIT, VQ_E_UNSUPPORTED (a format we know
+ *         but do not read, a JPEG in CMYK or 12 bits), VQ_E_NOMEM.
  */
 VQ_API vq_status vq_image_read(vq_signal **out, const char *path, const vq_limits *limits);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* JPEG through libjpeg-turbo: the accurate integer DCT, whose samples are the same on every machine. */
+#include <limits.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,16 +21,35 @@ enum {
 };
 
 typedef struct reader {
-    struct jpeg_decompress_struct jpeg;
+    struct jpeg_decompress_struct jpeg; /* libjpeg allocates by itself, within limits */
     struct jpeg_error_mgr errors;
     struct jpeg_progress_mgr progress;
     jmp_buf leave;
     const vq_limits *limits;
+    size_t file_size;
     vq_signal *signal;
     uint8_t *row;
     unsigned orientation; /* 1 to 8, as in EXIF */
     vq_status status;
 } reader;
+
+static vq_status refuse(const struct jpeg_error_mgr *errors, const char *message)
+{
+    switch (errors->msg_code) {
+    case JERR_OUT_OF_MEMORY:
+        return vqi_fail_nomem(0);
+    case JERR_NO_BACKING_STORE: /* max_memory_to_use is not enough */
+    case JERR_IMAGE_TOO_BIG:
+        return vqi_fail(VQ_E_LIMIT, "JPEG refused (%s)", message);
+    case JERR_BAD_PRECISION:
+    case JERR_SOF_UNSUPPORTED:
+    case JERR_CONVERSION_NOTIMPL:
+    case JERR_FRACT_SAMPLE_NOTIMPL:
+        return vqi_fail(VQ_E_UNSUPPORTED, "a rare kind of JPEG (%s; convert it first)", message);
+    default:
+        return vqi_fail(VQ_E_FORMAT, "damaged JPEG (%s)", message);
+    }
+}
 
 static void on_error(j_common_ptr jpeg)
 {
@@ -37,16 +57,30 @@ static void on_error(j_common_ptr jpeg)
     char message[JMSG_LENGTH_MAX];
     jpeg->err->format_message(jpeg, message);
     if (r->status == VQ_OK)
-        r->status = jpeg->err->msg_code == JERR_OUT_OF_MEMORY
-                        ? vqi_fail_nomem(0)
-                        : vqi_fail(VQ_E_FORMAT, "damaged JPEG (%s)", message);
+        r->status = refuse(jpeg->err, message);
     longjmp(r->leave, 1);
 }
 
-/* A warning means samples that libjpeg made up: a file cut short is refused, not half shown. */
+/* Did a warning leave the samples whole? Cameras pad between markers; bytes left over before a restart marker are lost
+   samples. */
+static int is_harmless(const struct jpeg_error_mgr *errors)
+{
+    switch (errors->msg_code) {
+    case JWRN_ADOBE_XFORM:
+    case JWRN_BOGUS_ICC:
+    case JWRN_JFIF_MAJOR:
+        return 1;
+    case JWRN_EXTRANEOUS_DATA:
+        return errors->msg_parm.i[1] < JPEG_RST0 || errors->msg_parm.i[1] > JPEG_RST0 + 7;
+    default:
+        return 0;
+    }
+}
+
+/* Any other means samples that libjpeg made up: a file cut short is refused, not half shown. */
 static void on_message(j_common_ptr jpeg, int level)
 {
-    if (level < 0)
+    if (level < 0 && !is_harmless(jpeg->err))
         on_error(jpeg);
 }
 
@@ -72,13 +106,9 @@ static uint32_t tiff_number(const uint8_t *p, int size, int big)
     return value;
 }
 
-/* The orientation in an EXIF block (TIFF 6.0 inside APP1), 1 if there is none or it makes no sense. */
-static unsigned exif_orientation(const uint8_t *data, size_t size)
+/* The orientation in a TIFF 6.0 file, as EXIF is; 1 if there is none or it makes no sense. */
+static unsigned tiff_orientation(const uint8_t *tiff, size_t length)
 {
-    if (size < 14 || memcmp(data, "Exif\0", 6))
-        return 1;
-    const uint8_t *tiff = data + 6;
-    const size_t length = size - 6;
     const int big = tiff[0] == 'M';
     const uint32_t directory = tiff_number(tiff + 4, 4, big);
     if (directory > length || length - directory < 2)
@@ -96,11 +126,12 @@ static unsigned exif_orientation(const uint8_t *data, size_t size)
     return 1;
 }
 
+/* APP1 holds EXIF, XMP and other things, in any order. */
 static unsigned find_orientation(const struct jpeg_decompress_struct *jpeg)
 {
     for (jpeg_saved_marker_ptr m = jpeg->marker_list; m; m = m->next)
-        if (m->marker == JPEG_APP0 + 1)
-            return exif_orientation(m->data, m->data_length);
+        if (m->marker == JPEG_APP0 + 1 && m->data_length >= 14 && !memcmp(m->data, "Exif\0", 6))
+            return tiff_orientation(m->data + 6, m->data_length - 6);
     return 1;
 }
 
@@ -122,19 +153,34 @@ static void place_row(const reader *r, size_t y, size_t height, size_t width)
     }
 }
 
+/* Sizes and colours are known: check them against the limits, and against what so small a file can hold. */
+static vq_status check_header(const reader *r, uint32_t channels)
+{
+    const struct jpeg_decompress_struct *jpeg = &r->jpeg;
+    if (jpeg->jpeg_color_space != JCS_GRAYSCALE && jpeg->jpeg_color_space != JCS_YCbCr &&
+        jpeg->jpeg_color_space != JCS_RGB)
+        return vqi_fail(VQ_E_UNSUPPORTED,
+                        "a CMYK or other JPEG of %d channels (convert it to RGB first)",
+                        jpeg->num_components);
+    const vq_status status =
+        vqi_image_check_size(jpeg->image_height, jpeg->image_width, channels, r->limits);
+    if (status)
+        return status;
+    /* A Huffman code has at least one bit, and each block at least one code. */
+    const uint64_t blocks =
+        (uint64_t)jpeg->comp_info[0].width_in_blocks * jpeg->comp_info[0].height_in_blocks;
+    if (!jpeg->arith_code && blocks / 8 > r->file_size)
+        return vqi_fail(VQ_E_FORMAT, "damaged JPEG (%zu bytes cannot hold a picture of %u x %u)",
+                        r->file_size, jpeg->image_width, jpeg->image_height);
+    return VQ_OK;
+}
+
 static void read_pixels(reader *r)
 {
     struct jpeg_decompress_struct *jpeg = &r->jpeg;
     jpeg_read_header(jpeg, TRUE);
-    if (jpeg->jpeg_color_space != JCS_GRAYSCALE && jpeg->jpeg_color_space != JCS_YCbCr &&
-        jpeg->jpeg_color_space != JCS_RGB) {
-        r->status = vqi_fail(VQ_E_UNSUPPORTED,
-                             "a CMYK or other JPEG of %d channels (convert it to RGB first)",
-                             jpeg->num_components);
-        on_error((j_common_ptr)jpeg);
-    }
     const uint32_t channels = jpeg->jpeg_color_space == JCS_GRAYSCALE ? 1 : 3;
-    r->status = vqi_image_check_size(jpeg->image_height, jpeg->image_width, channels, r->limits);
+    r->status = check_header(r, channels);
     if (r->status)
         on_error((j_common_ptr)jpeg);
     jpeg->out_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
@@ -167,6 +213,8 @@ static void decode(reader *r, const uint8_t *data, size_t size)
         return;
     jpeg_create_decompress(&r->jpeg);
     r->jpeg.progress = &r->progress;
+    r->jpeg.mem->max_memory_to_use =
+        (long)(r->limits->max_alloc_bytes < LONG_MAX ? r->limits->max_alloc_bytes : LONG_MAX);
     jpeg_mem_src(&r->jpeg, data, (unsigned long)size);
     jpeg_save_markers(&r->jpeg, JPEG_APP0 + 1, EXIF_BYTES);
     read_pixels(r);
@@ -178,6 +226,7 @@ vq_status vqi_jpeg_parse(vq_signal **out, const uint8_t *data, size_t size, cons
     if (!r)
         return vqi_fail_nomem(sizeof *r);
     r->limits = limits;
+    r->file_size = size;
     r->jpeg.err = jpeg_std_error(&r->errors);
     r->errors.error_exit = on_error;
     r->errors.emit_message = on_message;

@@ -80,19 +80,17 @@ static void convert_row(float *out, const uint8_t *row, size_t count, int bits)
 }
 
 /* Sizes are known: check them against the limits, and against what so small a file can hold. */
-static void check_header(const reader *r, uint32_t channels, size_t row_bytes)
+static void check_header(const reader *r, uint32_t channels)
 {
     const uint32_t height = png_get_image_height(r->png, r->info);
     const uint32_t width = png_get_image_width(r->png, r->info);
     const vq_status status = vqi_image_check_size(height, width, channels, r->limits);
     if (status)
         leave(r->png, status);
-    const uint32_t depth = png_get_bit_depth(r->png, r->info);
-    const int interlaced = png_get_interlace_type(r->png, r->info) != PNG_INTERLACE_NONE;
-    /* In the file pixels may be of one bit, and rows of an interlaced picture fewer than they look. */
-    const uint64_t least = interlaced ? (uint64_t)height * width * depth / 8
-                                      : height * (((uint64_t)width * depth + 7) / 8);
-    if (least / INFLATE_RATIO > r->file_size || row_bytes > SIZE_MAX / height)
+    const uint64_t bits =
+        (uint64_t)width * png_get_bit_depth(r->png, r->info) * png_get_channels(r->png, r->info);
+    /* Rows of an interlaced picture may end within a byte more often, never less. */
+    if (height * ((bits + 7) / 8) / INFLATE_RATIO > r->file_size)
         leave(r->png,
               vqi_fail(VQ_E_FORMAT, "damaged PNG (%zu bytes cannot hold a picture of %u x %u)",
                        r->file_size, width, height));
@@ -107,20 +105,20 @@ static void read_pixels(reader *r)
         png_set_palette_to_rgb(png);
     if (colour == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(png, r->info) < 8)
         png_set_expand_gray_1_2_4_to_8(png);
-    if (png_get_valid(png, r->info, PNG_INFO_tRNS))
+    const int transparent = png_get_valid(png, r->info, PNG_INFO_tRNS) != 0;
+    if (transparent)
         png_set_tRNS_to_alpha(png);
     const int passes = png_set_interlace_handling(png);
-    /* What the rows will look like is known only after the update; the largest, RGBA, is checked before. */
-    check_header(r, 4, 0);
+    const uint32_t channels = (colour & PNG_COLOR_MASK_COLOR ? 3u : 1u) +
+                              (transparent || colour & PNG_COLOR_MASK_ALPHA ? 1u : 0u);
+    check_header(r, channels);
     png_read_update_info(png, r->info);
 
     const uint32_t height = png_get_image_height(png, r->info);
     const uint32_t width = png_get_image_width(png, r->info);
-    const uint32_t channels = png_get_channels(png, r->info);
     const int bits = png_get_bit_depth(png, r->info);
     const size_t row_bytes = png_get_rowbytes(png, r->info), row_count = (size_t)width * channels;
-    check_header(r, channels, row_bytes);
-    if ((bits != 8 && bits != 16) || channels < 1 || channels > 4 ||
+    if ((bits != 8 && bits != 16) || channels != png_get_channels(png, r->info) ||
         row_bytes != row_count * (size_t)(bits / 8))
         leave(png, vqi_fail(VQ_E_FORMAT, "damaged PNG (its rows have an impossible shape)"));
 
