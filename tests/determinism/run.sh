@@ -29,7 +29,8 @@ runs=0
 for blas in "${blas_folders[@]}"; do
     [ -e "$blas/libopenblas.so.0" ] || continue
     # The program must really take the library that this run is about.
-    LD_LIBRARY_PATH=$blas ldd "$vqenc" | grep -qF "$blas/libopenblas.so.0" || {
+    loaded=$(LD_LIBRARY_PATH=$blas ldd "$vqenc")
+    [[ $loaded == *"$blas/libopenblas.so.0"* ]] || {
         echo "$vqenc does not load $blas/libopenblas.so.0"
         exit 1
     }
