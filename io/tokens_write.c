@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <jansson.h>
+#include <math.h>
 #include <string.h>
 
 #include "io/bytes_internal.h"
@@ -49,11 +50,15 @@ static void pack_bits(uint8_t *out, const uint32_t *codes, size_t n, unsigned bi
         *out = (uint8_t)waiting;
 }
 
+/* NULL when there is no memory: an array that lacks one of its values would be a lie in the file. */
 static json_t *sizes(const size_t *values, uint32_t count)
 {
     json_t *array = json_array();
     for (uint32_t i = 0; array && i < count; i++)
-        json_array_append_new(array, json_integer((json_int_t)values[i]));
+        if (json_array_append_new(array, json_integer((json_int_t)values[i]))) {
+            json_decref(array);
+            return NULL;
+        }
     return array;
 }
 
@@ -61,9 +66,9 @@ static json_t *sizes(const size_t *values, uint32_t count)
 static json_t *head_json(const vq_tokens *tokens, vq_packing packing)
 {
     static const uint8_t no_model[VQ_SHA256_SIZE];
-    json_t *k = json_array();
-    for (uint32_t l = 0; k && l < tokens->levels; l++)
-        json_array_append_new(k, json_integer(tokens->k[l]));
+    size_t k[VQ_MAX_LEVELS];
+    for (uint32_t l = 0; l < tokens->levels; l++)
+        k[l] = tokens->k[l];
     json_t *head = json_object();
     int failed = json_object_set_new(head, "kind", json_string(vq_kind_name(tokens->kind)));
     failed |= json_object_set_new(head, "shape", sizes(tokens->source_shape, tokens->source_ndim));
@@ -72,7 +77,7 @@ static json_t *head_json(const vq_tokens *tokens, vq_packing packing)
     if (tokens->bits)
         failed |= json_object_set_new(head, "bits", json_integer(tokens->bits));
     failed |= json_object_set_new(head, "grid", sizes(tokens->grid, tokens->grid_ndim));
-    failed |= json_object_set_new(head, "k", k);
+    failed |= json_object_set_new(head, "k", sizes(k, tokens->levels));
     failed |= json_object_set_new(head, "packing",
                                   json_string(packing == VQ_PACKING_BITS ? "bits" : "raw"));
     if (*tokens->codec)
@@ -86,7 +91,7 @@ static json_t *head_json(const vq_tokens *tokens, vq_packing packing)
         }
         failed |= json_object_set_new(head, "model", json_string(model));
     }
-    if (failed || json_array_size(json_object_get(head, "k")) != tokens->levels) {
+    if (failed) {
         json_decref(head);
         return NULL;
     }
@@ -175,6 +180,28 @@ static vq_status assemble(vq_bytes *out, const vq_tokens *tokens, vq_packing pac
     return VQ_OK;
 }
 
+/* RFC 3629: no bytes too many for a character, no surrogates, nothing above U+10FFFF. */
+static int is_utf8(const char *text)
+{
+    const uint8_t *at = (const uint8_t *)text;
+    while (*at) {
+        const unsigned first = *at++;
+        const int more = first < 0x80 ? 0 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
+        uint32_t value = first & (more ? 0x3fu >> more : 0x7fu);
+        if ((first >= 0x80 && first < 0xc2) || first > 0xf4)
+            return 0;
+        for (int i = 0; i < more; i++, at++) {
+            if ((*at & 0xc0) != 0x80)
+                return 0;
+            value = value << 6 | (*at & 0x3fu);
+        }
+        if ((more == 2 && value < 0x800) || (more == 3 && value < 0x10000) || value > 0x10ffff ||
+            (value >= 0xd800 && value <= 0xdfff))
+            return 0;
+    }
+    return 1;
+}
+
 /* What the reader will ask of HEAD, beyond what vq_tokens_validate() knows. */
 static vq_status check_source(const vq_tokens *tokens)
 {
@@ -184,12 +211,15 @@ static vq_status check_source(const vq_tokens *tokens)
         return vqi_fail(VQ_E_ARG, "the tokens' source has %u dimensions (1 to 3)",
                         tokens->source_ndim);
     for (uint32_t i = 0; i < tokens->source_ndim; i++)
-        if (!tokens->source_shape[i])
-            return vqi_fail(VQ_E_ARG, "dimension %u of the tokens' source is 0", i);
-    if (!(tokens->rate >= 0) || tokens->rate > 1e300 || tokens->bits > 64)
+        if (!tokens->source_shape[i] || tokens->source_shape[i] > SIZE_MAX >> 1)
+            return vqi_fail(VQ_E_ARG, "dimension %u of the tokens' source is %zu", i,
+                            tokens->source_shape[i]);
+    if (!(tokens->rate >= 0) || !isfinite(tokens->rate) || tokens->bits > 64)
         return vqi_fail(VQ_E_ARG, "the tokens' rate or bits are not possible");
     if (!memchr(tokens->codec, 0, sizeof tokens->codec))
         return vqi_fail(VQ_E_ARG, "the tokens' codec name does not end");
+    if (!is_utf8(tokens->codec))
+        return vqi_fail(VQ_E_ARG, "the tokens' codec name is not UTF-8");
     return VQ_OK;
 }
 

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <jansson.h>
+#include <math.h>
+
 #include "io/digest.h"
 #include "io/file.h"
 #include "io/tokens_file.h"
 #include "test_support.h"
+#include "vq/memory_internal.h"
 
 static vq_tokens *make_tokens(uint32_t levels, const uint32_t *k, size_t rows, size_t columns)
 {
@@ -210,10 +214,60 @@ static void wrong_tokens_are_not_written(void **state)
     tokens->kind = (vq_kind)0;
     assert_status(VQ_E_ARG, vq_tokens_serialize(&bytes, tokens, VQ_PACKING_RAW));
     tokens->kind = VQ_KIND_IMAGE;
-    tokens->source_shape[1] = 0;
-    assert_status(VQ_E_ARG, vq_tokens_serialize(&bytes, tokens, VQ_PACKING_RAW));
+    static const size_t bad_sizes[] = {0, SIZE_MAX / 2 + 1, SIZE_MAX};
+    for (size_t i = 0; i < sizeof bad_sizes / sizeof *bad_sizes; i++) {
+        tokens->source_shape[1] = bad_sizes[i];
+        assert_status(VQ_E_ARG, vq_tokens_serialize(&bytes, tokens, VQ_PACKING_RAW));
+    }
+    tokens->source_shape[1] = 1;
+    const double bad_rates[] = {-1, (double)INFINITY, (double)NAN};
+    for (size_t i = 0; i < sizeof bad_rates / sizeof *bad_rates; i++) {
+        tokens->rate = bad_rates[i];
+        assert_status(VQ_E_ARG, vq_tokens_serialize(&bytes, tokens, VQ_PACKING_RAW));
+    }
+    tokens->rate = 0;
+    static const char *const bad_names[] = {"\x80",
+                                            "caf\xe9",
+                                            "\xc0\x80",
+                                            "\xc3",
+                                            "\xe0\x9f\xbf",
+                                            "\xed\xa0\x80",
+                                            "\xe2\x82x",
+                                            "\xf0\x8f\xbf\xbf",
+                                            "\xf4\x90\x80\x80",
+                                            "\xf5\x80\x80\x80",
+                                            "\xff"};
+    for (size_t i = 0; i < sizeof bad_names / sizeof *bad_names; i++) {
+        strcpy(tokens->codec, bad_names[i]);
+        assert_status(VQ_E_ARG, vq_tokens_serialize(&bytes, tokens, VQ_PACKING_RAW));
+    }
     assert_null(bytes.data);
     vq_tokens_free(tokens);
+}
+
+/* The edges of what HEAD may say: the writer takes whatever the reader takes. */
+static void extremes_come_back(void **state)
+{
+    (void)state;
+    const uint32_t k[1] = {16};
+    static const double rates[] = {1e-300, 0.1, 44100, 1e305, 1.7976931348623157e308};
+    static const char *const names[] = {"image", "\x7f", "\xc2\x80\xdf\xbf",
+                                        "\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80",
+                                        "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf"};
+    for (int i = 0; i < 5; i++) {
+        vq_tokens *tokens = make_tokens(1, k, 2, 2), *copy;
+        vq_bytes bytes;
+        tokens->source_shape[0] = SIZE_MAX / 2;
+        tokens->rate = rates[i];
+        memset(tokens->codec, 0, sizeof tokens->codec);
+        strcpy(tokens->codec, names[i]);
+        assert_ok(vq_tokens_serialize(&bytes, tokens, VQ_PACKING_BITS));
+        assert_ok(vq_tokens_parse(&copy, NULL, bytes.data, bytes.size, "t", NULL));
+        assert_same_tokens(tokens, copy);
+        vq_tokens_free(copy);
+        vq_bytes_clear(&bytes);
+        vq_tokens_free(tokens);
+    }
 }
 
 static vq_status write_and_read(void *context)
@@ -237,6 +291,36 @@ static void every_allocation_may_fail(void **state)
     vq_tokens_free(tokens);
 }
 
+static void *json_alloc(size_t size)
+{
+    return vqi_alloc(size, 1);
+}
+
+static vq_status write_only(void *context)
+{
+    vq_bytes bytes;
+    const vq_status status = vq_tokens_serialize(&bytes, context, VQ_PACKING_BITS);
+    vq_bytes_clear(&bytes);
+    return status;
+}
+
+/* Writing with jansson's allocations among ours: never a file that lacks an entry. (Not reading: jansson 2.14
+   ignores it when its token buffer cannot grow.) */
+static void every_allocation_of_jansson_may_fail(void **state)
+{
+    (void)state;
+    const uint32_t k[9] = {16, 3, 5, 7, 9, 11, 13, 15, 17};
+    vq_tokens *tokens = make_tokens(9, k, 2, 2);
+    tokens->rate = 2;
+    json_malloc_t old_alloc;
+    json_free_t old_free;
+    json_get_alloc_funcs(&old_alloc, &old_free);
+    json_set_alloc_funcs(json_alloc, vq_free);
+    test_allocation_failures(write_only, tokens);
+    json_set_alloc_funcs(old_alloc, old_free);
+    vq_tokens_free(tokens);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,7 +331,9 @@ int main(void)
         cmocka_unit_test(unknown_chunks_follow_their_case),
         cmocka_unit_test(limits_hold_before_anything_is_allocated),
         cmocka_unit_test(wrong_tokens_are_not_written),
+        cmocka_unit_test(extremes_come_back),
         cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(every_allocation_of_jansson_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
