@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <jansson.h>
 #include <math.h>
 
+#include "io/safetensors.h"
 #include "test_support.h"
+#include "vq/memory_internal.h"
 
 static void tensors_are_found_and_refused(void **state)
 {
@@ -117,13 +120,81 @@ static void every_allocation_may_fail(void **state)
     test_allocation_failures(fill_a_set, NULL);
 }
 
+/* Sets that PyTorch saved come back from our own files, value by value. */
+static void real_sets_come_back(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        size_t count;
+    } files[] = {
+        {"lm/safetensors_samples/moshi_test_lm_codes.safetensors", 1},
+        {"lm/safetensors_samples/moshi_test_lm_model.safetensors", 54},
+        {"lm/safetensors_samples/moshi_test_lm_out.safetensors", 4},
+    };
+    for (size_t f = 0; f < sizeof files / sizeof *files; f++) {
+        vq_tensors *set, *copy;
+        vq_bytes bytes;
+        assert_ok(vq_safetensors_read(&set, test_data(files[f].name), NULL));
+        assert_int_equal(vq_tensors_count(set), files[f].count);
+        assert_ok(vq_safetensors_serialize(&bytes, set));
+        assert_ok(vq_safetensors_parse(&copy, bytes.data, bytes.size, "copy", NULL));
+        assert_int_equal(vq_tensors_count(copy), files[f].count);
+        for (size_t i = 0; i < files[f].count; i++) {
+            const vq_tensor *a = vq_tensors_at(set, i), *b = vq_tensors_find(copy, a->name);
+            assert_non_null(b);
+            assert_int_equal(a->dtype, b->dtype);
+            assert_int_equal(a->ndim, b->ndim);
+            assert_memory_equal(a->shape, b->shape, sizeof a->shape);
+            assert_memory_equal(a->data, b->data, a->count * vq_dtype_size(a->dtype));
+        }
+        vq_tensors_free(copy);
+        vq_bytes_clear(&bytes);
+        vq_tensors_free(set);
+    }
+}
+
+static void *json_alloc(size_t size)
+{
+    return vqi_alloc(size, 1);
+}
+
+static vq_status write_a_set(void *context)
+{
+    vq_bytes bytes;
+    const vq_status status = vq_safetensors_serialize(&bytes, context);
+    vq_bytes_clear(&bytes);
+    return status;
+}
+
+/* Writing with jansson's allocations among ours. */
+static void every_allocation_of_jansson_may_fail(void **state)
+{
+    (void)state;
+    const size_t shape[2] = {2, 2};
+    vq_tensors *set;
+    assert_ok(vq_tensors_create(&set));
+    assert_ok(vq_tensors_add(NULL, set, "a", VQ_DTYPE_U8, 2, shape, "abcd"));
+    assert_ok(vq_tensors_add(NULL, set, "b", VQ_DTYPE_U8, 0, NULL, "e"));
+    assert_ok(vq_tensors_set(set, "kind", "flat"));
+    json_malloc_t old_alloc;
+    json_free_t old_free;
+    json_get_alloc_funcs(&old_alloc, &old_free);
+    json_set_alloc_funcs(json_alloc, vq_free);
+    test_allocation_failures(write_a_set, set);
+    json_set_alloc_funcs(old_alloc, old_free);
+    vq_tensors_free(set);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tensors_are_found_and_refused),
         cmocka_unit_test(settings_are_replaced_and_read_as_numbers),
         cmocka_unit_test(halves_round_to_nearest_even),
+        cmocka_unit_test(real_sets_come_back),
         cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(every_allocation_of_jansson_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
