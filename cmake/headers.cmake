@@ -7,6 +7,7 @@ set(LIBVQ_PUBLIC_HEADERS
     vq/kmeans.h
     vq/limits.h
     vq/memory.h
+    vq/online.h
     vq/quantizer.h
     vq/report.h
     vq/signal.h

@@ -9,6 +9,7 @@
 #include "vq/kmeans.h"
 #include "vq/limits.h"
 #include "vq/memory.h"
+#include "vq/online.h"
 #include "vq/quantizer.h"
 #include "vq/report.h"
 #include "vq/signal.h"
