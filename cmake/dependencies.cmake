@@ -4,7 +4,6 @@ find_package(OpenMP REQUIRED COMPONENTS C)
 find_package(PNG 1.6 REQUIRED)
 find_package(JPEG REQUIRED)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.14)
-pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas>=0.3.20)
 pkg_check_modules(LIBMD REQUIRED IMPORTED_TARGET libmd)
 # The same list stands in libvq-config.cmake.in and libvq.pc.in for those who link the static library.
-set(LIBVQ_DEPENDENCIES PNG::PNG JPEG::JPEG PkgConfig::JANSSON PkgConfig::OPENBLAS PkgConfig::LIBMD m)
+set(LIBVQ_DEPENDENCIES PNG::PNG JPEG::JPEG PkgConfig::JANSSON PkgConfig::LIBMD m)

@@ -78,7 +78,7 @@ static vq_status make(vq_codebook **out, const float *codewords, uint32_t k, uin
     vq_status status = check_arguments(k, d, metric, storage);
     if (status)
         return status;
-    const uint32_t padded_k = (k + VQI_PANEL - 1) / VQI_PANEL * VQI_PANEL;
+    const uint32_t padded_k = (k + VQI_GROUP - 1) / VQI_GROUP * VQI_GROUP;
     size_t count;
     vq_codebook *codebook = vqi_calloc(1, sizeof *codebook);
     float *copy = vqi_mul(&count, padded_k, d) ? vqi_calloc(count, sizeof *copy) : NULL;
@@ -122,11 +122,11 @@ void vq_codebook_free(vq_codebook *codebook)
 {
     if (!codebook)
         return;
-    if (codebook->shortlist != codebook->codewords)
-        vq_free(codebook->shortlist);
     vq_free(codebook->centre);
-    vq_free(codebook->bias);
-    vq_free(codebook->panels);
+    vq_free(codebook->start);
+    vq_free(codebook->groups);
+    vq_free(codebook->bytes);
+    vq_free(codebook->halves);
     vq_free(codebook->codewords);
     vq_free(codebook);
 }

@@ -71,8 +71,17 @@ typedef struct vq_search_opts {
         sizeof(vq_search_opts), 0, 0, NULL, 0                                                      \
     }
 
-/** @return the bytes of workspace with which vq_nearest() allocates nothing, for `threads` (0 = default). */
+/** The most codes that vq_nearest_k() gives for a vector. */
+#define VQ_NEAREST_K_MAX 64
+
+/**
+ * @return the bytes of workspace with which vq_nearest() allocates nothing for up to n vectors and
+ * `threads` (0 = default): at most about 110 KiB + 500 d bytes per thread.
+ */
 VQ_API size_t vq_nearest_workspace(const vq_codebook *codebook, size_t n, int threads);
+/** The same for vq_nearest_k() with `count` codes for each vector. */
+VQ_API size_t vq_nearest_k_workspace(const vq_codebook *codebook, size_t n, uint32_t count,
+                                     int threads);
 
 /**
  * The nearest codeword of each vector.
@@ -83,6 +92,17 @@ VQ_API size_t vq_nearest_workspace(const vq_codebook *codebook, size_t n, int th
  */
 VQ_API vq_status vq_nearest(uint32_t *codes, float *scores, const vq_codebook *codebook,
                             const float *x, size_t n, const vq_search_opts *opts);
+
+/**
+ * The `count` nearest codewords of each vector, best first by the same contract: column j is the (j+1)-th nearest.
+ * Codes whose scores overflowed come last, lowest first.
+ * @param[out] codes  n x count, row-major.
+ * @param[out] scores n x count contract scores, or NULL.
+ * @param      count  1 to VQ_NEAREST_K_MAX, at most K.
+ * @return as vq_nearest().
+ */
+VQ_API vq_status vq_nearest_k(uint32_t *codes, float *scores, const vq_codebook *codebook,
+                              const float *x, size_t n, uint32_t count, const vq_search_opts *opts);
 
 #ifdef __cplusplus
 }

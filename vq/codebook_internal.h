@@ -7,27 +7,36 @@
 
 enum {
     VQI_MAX_CODEWORDS = 1 << 24,
-    VQI_PANEL = 16 /* codewords of a panel: the floats of the widest register */
+    VQI_LANES = 16,           /* the floats of the widest register */
+    VQI_GROUP = 64,           /* codewords that a filter scores at once: four to a lane */
+    VQI_MOST_BYTES = 1 << 16, /* dimensions whose int8 products fit the int32 sums */
+    VQI_MOST_FILTERED =
+        1 << 20 /* dimensions at which the bounds of float32 sums are still worth something */
 };
+
+#define VQI_LARGEST_NORM 0x1p60 /* of what a filter reads: squares stay far from overflow */
 
 struct vq_codebook {
     uint32_t k, d;
     vq_metric metric;
     vq_dtype storage;
-    uint32_t padded_k; /* k rounded up to whole panels; the added codewords are zero */
+    uint32_t padded_k; /* k rounded up to whole groups; the added codewords are zero */
     float *codewords;  /* padded_k x d */
 
-    /* For the contract kernels: padded_k / 16 panels of d x 16, so that one register holds the same
-     * element of 16 codewords and each lane sums in the contract's order. */
-    float *panels;
-
-    /* For the shortlist: score(k) = x'.shortlist[k] - bias[k]. Euclidean: x' = x - centre, shortlist[k] =
-     * c[k] - centre, bias[k] = |shortlist[k]|^2 / 2. Otherwise x' = x, shortlist = codewords, bias 0. Added
-     * codewords have bias infinity. */
-    float *centre;       /* d; NULL unless Euclidean */
-    float *shortlist;    /* padded_k x d */
-    float *bias;         /* padded_k */
-    double largest_norm; /* of a row of shortlist; infinity if one overflowed */
+    /* For the filters: s(k) = x'.c'(k) + start(k), with x' = x - centre, c'(k) = c(k) - centre. Euclidean:
+     * start(k) = -|c'(k)|^2 / 2; otherwise centre and start are 0. The added codewords have c' = 0 and start
+     * -infinity. */
+    float *centre;       /* d */
+    float *start;        /* padded_k */
+    float *groups;       /* padded_k / 64 groups of d x 64: c' */
+    double largest_norm; /* of a c'; infinity if one overflowed */
+    /* c' in bytes, offset by 128: groups of ceil(d/4) x 64 x 4. NULL where no processor of ours reads it. */
+    uint8_t *bytes;
+    float byte_step;   /* what one step of a byte stands for */
+    double byte_error; /* the largest |c' - what its bytes stand for| */
+    /* c' in bfloat16: groups of ceil(d/32) x 4 tiles of 16 pairs x 16 codewords x 2. NULL as above. */
+    uint16_t *halves;
+    double half_error;
 };
 
 /** Fill in all that follows `codewords`. @return VQ_OK or VQ_E_NOMEM; what was made is freed with the codebook. */

@@ -17,7 +17,9 @@ extern "C" {
 typedef enum vq_cpu_flag {
     VQ_CPU_AVX2 = 1 << 0,   /**< AVX2 and FMA */
     VQ_CPU_AVX512 = 1 << 1, /**< AVX-512 F, BW, DQ and VL, with AVX2 */
-    VQ_CPU_SSE42 = 1 << 2   /**< SSE4.2 (CRC32C) */
+    VQ_CPU_SSE42 = 1 << 2,  /**< SSE4.2 (CRC32C) */
+    VQ_CPU_VNNI = 1 << 3,   /**< AVX-512 VNNI (int8 dot products), with AVX-512 */
+    VQ_CPU_AMX = 1 << 4     /**< AMX tiles of bfloat16, and AVX-512 BF16, with AVX-512 */
 } vq_cpu_flag;
 
 /** @return the flags of this processor, as far as the operating system saves their registers, and masked. */
@@ -30,7 +32,8 @@ VQ_API uint32_t vq_cpu_flags(void);
 VQ_API void vq_cpu_set_mask(uint32_t mask);
 
 /**
- * Read a mask as `--cpu` spells it: "all", "none" (portable C), "avx2", "avx512" (which implies avx2).
+ * Read a mask as `--cpu` spells it: "all", "none" (portable C), or the widest set allowed, which implies those
+ * before it: "avx2", "avx512", "vnni", "amx".
  * @return VQ_OK or VQ_E_ARG, whose sentence lists the words.
  */
 VQ_API vq_status vq_cpu_parse_mask(uint32_t *mask, const char *text);

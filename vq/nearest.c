@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vq_nearest(): which path, how many threads, which rows; the arithmetic is in the kernels. */
+/* vq_nearest() and vq_nearest_k(): which kernels, how many threads, which rows and codewords; the arithmetic is in the
+ * kernels. */
+#include <math.h>
 #include <omp.h>
 #include <stdint.h>
 
@@ -11,108 +13,245 @@
 #include "vq/parallel_internal.h"
 
 /* Below about this many multiplications a second thread costs more than it brings. */
-#define WORK_PER_THREAD 4e5
+#define WORK_PER_THREAD 2e6
 
-typedef struct search_plan {
-    int blas; /* 1 = shortlist by BLAS */
+enum {
+    ROW_STEP = 16,        /* blocks have a multiple of this, which suits every filter's tile */
+    FEW_ROWS = 12,        /* for each thread: with fewer, threads share out the codewords instead */
+    GROUPS_PER_THREAD = 8 /* at least, if they do */
+};
+
+/* Shorter rows cost more to pack, and to tell apart from so little, than the faster arithmetic saves. */
+enum { COARSE_FROM_D = 16 };
+
+/* A filter that leaves more than one lane in this many codewords costs more than it saves. */
+enum { CODEWORDS_PER_LANE = 64 };
+
+typedef struct search {
+    uint32_t *codes;
+    float *scores;
+    const vq_codebook *codebook;
+    const float *x;
+    size_t n;
+    uint32_t wanted;
+    vqi_kernels kernels;
+    int filtered; /* 0 = the contract on every codeword */
     int threads;
+    int slices;  /* of the codewords, one for a thread; 1 = threads share out the rows */
     size_t rows; /* of a block, the piece that a thread takes */
     size_t
         scratch; /* bytes per thread; grows with n and threads only, so that a workspace for n vectors
                        serves fewer */
-} search_plan;
+} search;
 
-static search_plan make_plan(const vq_codebook *codebook, size_t n, int threads, int exhaustive)
+vqi_kernels vqi_nearest_kernels(const vq_codebook *codebook)
 {
-    search_plan plan = {0};
-    plan.blas = !exhaustive && vqi_nearest_blas_pays(codebook, vqi_nearest_select(), n);
-    const double work = (double)n * codebook->k * codebook->d / WORK_PER_THREAD;
-    const size_t blocks = (n + VQI_SCAN_ROWS - 1) / VQI_SCAN_ROWS;
-    plan.threads = vqi_threads(threads, work < (double)blocks ? (size_t)work + 1 : blocks);
-    plan.rows = VQI_SCAN_ROWS;
-    if (plan.blas) {
-        const size_t most = n < VQI_BLAS_ROWS ? n : VQI_BLAS_ROWS;
-        const size_t share = (n / (size_t)plan.threads / VQI_SCAN_ROWS + 1) * VQI_SCAN_ROWS;
-        plan.rows = share < most ? share : most;
-        plan.scratch = vqi_nearest_blas_scratch(codebook, most);
+    vqi_kernels kernels = {&vqi_contract_portable, &vqi_float_portable, NULL};
+#if defined(__x86_64__)
+    const uint32_t flags = vq_cpu_flags();
+    if (flags & VQ_CPU_AVX2) {
+        kernels.contract = &vqi_contract_avx2;
+        kernels.ops = flags & VQ_CPU_AVX512 ? &vqi_float_avx512 : &vqi_float_avx2;
     }
-    return plan;
+    if (flags & VQ_CPU_VNNI && codebook->bytes && codebook->d >= COARSE_FROM_D)
+        kernels.coarse = &vqi_filter_vnni;
+    if (flags & VQ_CPU_AMX && codebook->halves && codebook->d >= COARSE_FROM_D)
+        kernels.coarse = &vqi_filter_amx;
+#else
+    (void)codebook;
+#endif
+    return kernels;
+}
+
+static void plan(search *s, const vq_codebook *codebook, size_t n, uint32_t wanted, int threads,
+                 int exhaustive)
+{
+    s->codebook = codebook;
+    s->n = n;
+    s->wanted = wanted;
+    s->kernels = vqi_nearest_kernels(codebook);
+    s->filtered = !exhaustive && codebook->largest_norm <= VQI_LARGEST_NORM &&
+                  codebook->d <= VQI_MOST_FILTERED;
+    const double work = (double)n * codebook->k * codebook->d / WORK_PER_THREAD;
+    const size_t groups = codebook->padded_k / VQI_GROUP;
+    s->threads = vqi_threads(threads, work < 1e6 ? (size_t)work + 1 : (size_t)1e6);
+    s->slices = s->filtered && n < (size_t)s->threads * FEW_ROWS &&
+                        groups >= (size_t)s->threads * GROUPS_PER_THREAD
+                    ? s->threads
+                    : 1;
+    const size_t share = (n / (size_t)s->threads / ROW_STEP + 1) * ROW_STEP;
+    s->rows = s->slices == 1 && share < VQI_BLOCK ? share : VQI_BLOCK;
+    s->scratch = s->filtered
+                     ? vqi_shortlist_scratch(codebook, n < VQI_BLOCK ? n : VQI_BLOCK, wanted)
+                     : 64; /* nothing to put there, but a workspace is a pointer to something */
+}
+
+size_t vq_nearest_k_workspace(const vq_codebook *codebook, size_t n, uint32_t count, int threads)
+{
+    search s = {0};
+    plan(&s, codebook, n, count < VQ_NEAREST_K_MAX ? count : VQ_NEAREST_K_MAX, threads, 0);
+    return (size_t)s.threads * s.scratch;
 }
 
 size_t vq_nearest_workspace(const vq_codebook *codebook, size_t n, int threads)
 {
-    const search_plan plan = make_plan(codebook, n, threads, 0);
-    return (size_t)plan.threads * plan.scratch;
+    return vq_nearest_k_workspace(codebook, n, 1, threads);
 }
 
-const vqi_nearest_kernels *vqi_nearest_select(void)
+/* The place of a score among the best so far: after those that are better, or equal and earlier. */
+static uint32_t place(const float *best, uint32_t count, float score)
 {
-#if defined(__x86_64__)
-    const uint32_t flags = vq_cpu_flags();
-    if (flags & VQ_CPU_AVX512)
-        return &vqi_nearest_avx512;
-    if (flags & VQ_CPU_AVX2)
-        return &vqi_nearest_avx2;
-#endif
-    return &vqi_nearest_portable;
+    while (count > 0 && score < best[count - 1])
+        count--;
+    return count;
 }
 
 void vqi_nearest_scan(uint32_t *codes, float *scores, const vq_codebook *codebook,
-                      const vqi_nearest_kernels *kernels, const float *x, size_t rows)
+                      const vqi_contract *contract, const float *x, uint32_t wanted)
 {
-    float unused[VQI_SCAN_ROWS];
-    for (size_t begin = 0; begin < rows; begin += VQI_SCAN_ROWS) {
-        const size_t count = rows - begin < VQI_SCAN_ROWS ? rows - begin : VQI_SCAN_ROWS;
-        (codebook->metric == VQ_METRIC_EUCLIDEAN ? kernels->scan_distance : kernels->scan_dot)(
-            codes + begin, scores ? scores + begin : unused, codebook, x + begin * codebook->d,
-            count);
+    enum { BATCH = 256 };
+    const size_t d = codebook->d;
+    const int euclidean = codebook->metric == VQ_METRIC_EUCLIDEAN;
+    float batch[BATCH], best[VQ_NEAREST_K_MAX]; /* smaller is better; infinity = overflowed */
+    uint32_t found = 0;
+    for (uint32_t first = 0; first < codebook->k; first += BATCH) {
+        const uint32_t count = codebook->k - first < BATCH ? codebook->k - first : BATCH;
+        (euclidean ? contract->distances
+                   : contract->dots)(batch, x, codebook->codewords + first * d, count, d);
+        for (uint32_t i = 0; i < count; i++) {
+            const float score = euclidean ? batch[i] : -batch[i];
+            const float key = score < INFINITY ? score : INFINITY; /* a NaN too */
+            if (found == wanted && !(key < best[wanted - 1]))
+                continue;
+            const uint32_t at = place(best, found, key);
+            found += found < wanted;
+            for (uint32_t j = found - 1; j > at; j--) {
+                best[j] = best[j - 1];
+                codes[j] = codes[j - 1];
+            }
+            best[at] = key;
+            codes[at] = first + i;
+        }
     }
+    for (uint32_t i = 0; scores && i < wanted; i++)
+        (euclidean ? contract->distances
+                   : contract->dots)(scores + i, x, codebook->codewords + codes[i] * d, 1, d);
 }
 
 /* @return the first row with a NaN or an infinity; rows if there is none. */
-static size_t first_nonfinite(const vqi_nearest_kernels *kernels, const float *x, size_t rows,
-                              size_t d)
+static size_t first_nonfinite(const vqi_contract *contract, const float *x, size_t rows, size_t d)
 {
-    if (kernels->all_finite(x, rows * d))
+    if (contract->all_finite(x, rows * d))
         return rows;
     for (size_t r = 0; r < rows; r++)
-        if (!kernels->all_finite(x + r * d, d))
+        if (!contract->all_finite(x + r * d, d))
             return r;
     return rows;
 }
 
-static vq_status search(uint32_t *codes, float *scores, const vq_codebook *codebook, const float *x,
-                        size_t n, const search_plan *plan, char *workspace)
+static float *scores_of(const search *s, size_t row)
 {
-    const vqi_nearest_kernels *kernels = vqi_nearest_select();
-    const size_t d = codebook->d, rows = plan->rows, blocks = (n + rows - 1) / rows;
-    size_t bad = n;
-    const int saved = plan->blas ? vqi_blas_begin() : 0;
-#pragma omp parallel num_threads(plan->threads) reduction(min : bad)
+    return s->scores ? s->scores + row * s->wanted : NULL;
+}
+
+/* One block, all codewords. @return 1 if the coarse filter was worth its trouble. */
+static int search_block(const search *s, const vqi_filter *coarse, size_t begin, size_t count,
+                        void *scratch)
+{
+    const vq_codebook *codebook = s->codebook;
+    const float *x = s->x + begin * codebook->d;
+    uint32_t *codes = s->codes + begin * s->wanted;
+    if (!s->filtered) {
+        for (size_t r = 0; r < count; r++)
+            vqi_nearest_scan(codes + r * s->wanted, scores_of(s, begin + r), codebook,
+                             s->kernels.contract, x + r * codebook->d, s->wanted);
+        return 1;
+    }
+    vqi_shortlist *list =
+        vqi_shortlist_begin(scratch, codebook, &s->kernels, coarse, x, count, s->wanted);
+    vqi_shortlist_search(list, 0, codebook->padded_k / VQI_GROUP);
+    const size_t lanes = vqi_shortlist_finish(list, codes, scores_of(s, begin));
+    return lanes <= count * (s->wanted + codebook->k / CODEWORDS_PER_LANE);
+}
+
+/* Threads share out the rows. @return the first row that is not finite, or n. */
+static size_t search_rows(const search *s, char *workspace)
+{
+    const size_t rows = s->rows, blocks = (s->n + rows - 1) / rows, d = s->codebook->d;
+    size_t bad = s->n;
+#pragma omp parallel num_threads(s->threads) reduction(min : bad)
     {
-        /* For this region's task only: the OpenMP build of OpenBLAS asks for it, and must not start
-         * threads of its own where the region has but one. */
-        omp_set_num_threads(1);
-        char *scratch = workspace ? workspace + (size_t)omp_get_thread_num() * plan->scratch : NULL;
+        char *scratch = workspace + (size_t)omp_get_thread_num() * s->scratch;
+        const vqi_filter *coarse = s->kernels.coarse;
 #pragma omp for schedule(dynamic)
         for (size_t b = 0; b < blocks; b++) {
-            const size_t begin = b * rows, count = n - begin < rows ? n - begin : rows;
-            const float *block = x + begin * d;
-            const size_t nonfinite = first_nonfinite(kernels, block, count, d);
-            if (nonfinite < count) {
+            const size_t begin = b * rows, count = s->n - begin < rows ? s->n - begin : rows;
+            const size_t nonfinite =
+                first_nonfinite(s->kernels.contract, s->x + begin * d, count, d);
+            if (nonfinite < count)
                 bad = begin + nonfinite < bad ? begin + nonfinite : bad;
-                continue;
-            }
-            float *block_scores = scores ? scores + begin : NULL;
-            if (plan->blas)
-                vqi_nearest_blas(codes + begin, block_scores, codebook, kernels, block, count,
-                                 scratch);
-            else
-                vqi_nearest_scan(codes + begin, block_scores, codebook, kernels, block, count);
+            else if (!search_block(s, coarse, begin, count, scratch))
+                coarse = NULL; /* the data is too uneven for it */
         }
     }
-    if (plan->blas)
-        vqi_blas_end(saved);
+    return bad;
+}
+
+/* Threads share out the codewords, of few rows. */
+static size_t search_slices(const search *s, char *workspace)
+{
+    const size_t d = s->codebook->d, groups = s->codebook->padded_k / VQI_GROUP;
+    const size_t slices = (size_t)s->slices;
+    for (size_t begin = 0; begin < s->n; begin += s->rows) {
+        const size_t count = s->n - begin < s->rows ? s->n - begin : s->rows;
+        const float *x = s->x + begin * d;
+        const size_t nonfinite = first_nonfinite(s->kernels.contract, x, count, d);
+        if (nonfinite < count)
+            return begin + nonfinite;
+#pragma omp parallel for num_threads(s->threads) schedule(static, 1)
+        for (size_t t = 0; t < slices; t++) {
+            vqi_shortlist *list =
+                vqi_shortlist_begin(workspace + t * s->scratch, s->codebook, &s->kernels,
+                                    s->kernels.coarse, x, count, s->wanted);
+            vqi_shortlist_search(list, groups * t / slices, groups * (t + 1) / slices);
+        }
+        vqi_shortlist *all = (vqi_shortlist *)(void *)workspace;
+        for (size_t t = 1; t < slices; t++)
+            vqi_shortlist_merge(all, (vqi_shortlist *)(void *)(workspace + t * s->scratch));
+        vqi_shortlist_finish(all, s->codes + begin * s->wanted, scores_of(s, begin));
+    }
+    return s->n;
+}
+
+vq_status vq_nearest_k(uint32_t *codes, float *scores, const vq_codebook *codebook, const float *x,
+                       size_t n, uint32_t count, const vq_search_opts *opts)
+{
+    vq_search_opts own;
+    const vq_status status = vqi_options(&own, sizeof own, opts, "vq_search_opts");
+    if (status)
+        return status;
+    if (own.threads < 0)
+        return vqi_fail(VQ_E_ARG, "vq_search_opts.threads is %d (0 = all)", own.threads);
+    if (!count || count > VQ_NEAREST_K_MAX || count > codebook->k)
+        return vqi_fail(VQ_E_ARG, "%u nearest codes of %u (1 to %d, and not more than there are)",
+                        count, codebook->k, VQ_NEAREST_K_MAX);
+    if (!n)
+        return VQ_OK;
+    search s = {.codes = codes, .scores = scores, .x = x};
+    plan(&s, codebook, n, count, own.threads, own.exhaustive);
+    const size_t need = (size_t)s.threads * s.scratch;
+    if (own.workspace && own.workspace_size < need)
+        return vqi_fail(VQ_E_ARG,
+                        "the workspace has %zu bytes, not %zu (see vq_nearest_workspace())",
+                        own.workspace_size, need);
+    if (own.workspace && (uintptr_t)own.workspace % 64)
+        return vqi_fail(VQ_E_ARG, "the workspace is not aligned to 64 bytes");
+    void *allocated = own.workspace ? NULL : vqi_alloc(need, 1);
+    if (!own.workspace && !allocated)
+        return vqi_fail_nomem(need);
+    char *workspace = own.workspace ? own.workspace : allocated;
+    const size_t bad = s.slices > 1 ? search_slices(&s, workspace) : search_rows(&s, workspace);
+    vq_free(allocated);
     if (bad < n)
         return vqi_fail(VQ_E_NONFINITE, "row %zu holds a NaN or an infinity", bad);
     return VQ_OK;
@@ -121,30 +260,5 @@ static vq_status search(uint32_t *codes, float *scores, const vq_codebook *codeb
 vq_status vq_nearest(uint32_t *codes, float *scores, const vq_codebook *codebook, const float *x,
                      size_t n, const vq_search_opts *opts)
 {
-    vq_search_opts own;
-    vq_status status = vqi_options(&own, sizeof own, opts, "vq_search_opts");
-    if (status)
-        return status;
-    if (own.threads < 0)
-        return vqi_fail(VQ_E_ARG, "vq_search_opts.threads is %d (0 = all)", own.threads);
-    if (!n)
-        return VQ_OK;
-    const search_plan plan = make_plan(codebook, n, own.threads, own.exhaustive);
-    const size_t need = (size_t)plan.threads * plan.scratch;
-    if (own.workspace && own.workspace_size < need)
-        return vqi_fail(VQ_E_ARG,
-                        "the workspace has %zu bytes, not %zu (see vq_nearest_workspace())",
-                        own.workspace_size, need);
-    if (own.workspace && (uintptr_t)own.workspace % 64)
-        return vqi_fail(VQ_E_ARG, "the workspace is not aligned to 64 bytes");
-    void *allocated = NULL;
-    if (!own.workspace && need) {
-        allocated = vqi_alloc(need, 1);
-        if (!allocated)
-            return vqi_fail_nomem(need);
-    }
-    status =
-        search(codes, scores, codebook, x, n, &plan, own.workspace ? own.workspace : allocated);
-    vq_free(allocated);
-    return status;
+    return vq_nearest_k(codes, scores, codebook, x, n, 1, opts);
 }

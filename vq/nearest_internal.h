@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file vq/nearest_internal.h
- * The kernels of the nearest-code search, one set per instruction set, and the BLAS shortlist.
- * Every set gives the same bits; see the contract in vq/codebook.h.
+ * The parts of the nearest-code search. The contract kernels say what is nearest; a filter scores all
+ * codewords fast and inexactly; the shortlist keeps what the filter cannot rule out and lets the contract
+ * decide (the proof is in nearest_shortlist.c).
  */
 #ifndef VQ_NEAREST_INTERNAL_H
 #define VQ_NEAREST_INTERNAL_H
@@ -12,62 +13,119 @@
 #include "vq/codebook_internal.h"
 
 enum {
-    VQI_SCAN_ROWS = 32
-}; /* rows that a scan takes at once, so that a panel is read from cache */
+    VQI_BLOCK =
+        96, /* rows that a filter takes at once: the codebook is read once for all of them */
+    VQI_CHUNK =
+        16, /* groups between two looks at the peaks, which then still lie in the level-2 cache */
+    VQI_MOST_LANES = VQI_CHUNK * VQI_LANES
+};
 
-typedef struct vqi_nearest_kernels {
-    int lanes; /* floats of a register */
+/** The contract of vq/codebook.h; every set gives the same bits. */
+typedef struct vqi_contract {
     /* 1 if no element is a NaN or an infinity. */
     int (*all_finite)(const float *x, size_t count);
-    /* The contract score of one vector and one codeword. */
-    float (*distance)(const float *x, const float *codeword, size_t d);
-    float (*dot)(const float *x, const float *codeword, size_t d);
-    /* The contract: the best of all codewords for each of up to VQI_SCAN_ROWS rows. */
-    void (*scan_distance)(uint32_t *codes, float *scores, const vq_codebook *codebook,
-                          const float *x, size_t rows);
-    void (*scan_dot)(uint32_t *codes, float *scores, const vq_codebook *codebook, const float *x,
-                     size_t rows);
-    /* For the shortlist only, where any order of summation will do. */
-    /* out = x - centre (x alone if centre is NULL: out is not written).
-     * @return |x - centre|^2, summed ceil(d/8) + 8 additions deep. */
-    float (*centre_row)(float *out, const float *x, const float *centre, size_t d);
-    /* The largest of scores[i] - bias[i]. count: whole panels, here and below. */
-    float (*row_maximum)(const float *scores, const float *bias, size_t count);
-    /* The i, rising, at which scores[i] - bias[i] is at least `lowest`. @return how many; room + 1 if
-     * there are more than room. */
-    size_t (*row_at_least)(uint32_t *found, size_t room, const float *scores, const float *bias,
-                           size_t count, float lowest);
-} vqi_nearest_kernels;
+    /* The scores of x (d) with `count` codewords (count x d). */
+    void (*distances)(float *scores, const float *x, const float *codewords, size_t count,
+                      size_t d);
+    void (*dots)(float *scores, const float *x, const float *codewords, size_t count, size_t d);
+} vqi_contract;
 
-extern const vqi_nearest_kernels vqi_nearest_portable;
+extern const vqi_contract vqi_contract_portable;
 #if defined(__x86_64__)
-extern const vqi_nearest_kernels vqi_nearest_avx2, vqi_nearest_avx512;
+extern const vqi_contract vqi_contract_avx2;
 #endif
 
-/** @return the fastest set that vq_cpu_flags() allows now. */
-const vqi_nearest_kernels *vqi_nearest_select(void);
+/** Up to VQI_BLOCK rows as the filters read them: x' = x - centre, and what a filter made of it. */
+typedef struct vqi_block {
+    size_t rows;
+    const float *centred; /* rows x d: x' */
+    void *packed;         /* VQI_BLOCK packed rows, of a filter that has its own form of them */
+    float *scale;         /* rows, int8 only: what one step of a packed element stands for */
+    int32_t *start; /* rows, int8 only: takes back that the codebook's bytes are offset by 128 */
+} vqi_block;
 
-/** The contract kernels on every codeword. scores may be NULL. */
-void vqi_nearest_scan(uint32_t *codes, float *scores, const vq_codebook *codebook,
-                      const vqi_nearest_kernels *kernels, const float *x, size_t rows);
-
-enum { VQI_BLAS_ROWS = 256 }; /* most rows of one vqi_nearest_blas() */
-
-/** @return 1 if the BLAS shortlist is right for this codebook and expected to be faster for n rows. */
-int vqi_nearest_blas_pays(const vq_codebook *codebook, const vqi_nearest_kernels *kernels,
-                          size_t n);
-/** @return bytes of scratch for up to VQI_BLAS_ROWS rows, a multiple of 64. */
-size_t vqi_nearest_blas_scratch(const vq_codebook *codebook, size_t rows);
-/** The same codes and scores as vqi_nearest_scan(), by a shortlist. scratch: 64-byte aligned. */
-void vqi_nearest_blas(uint32_t *codes, float *scores, const vq_codebook *codebook,
-                      const vqi_nearest_kernels *kernels, const float *x, size_t rows,
-                      void *scratch);
+/** What the bound of a filter depends on; each is not below the true value. */
+typedef struct vqi_row_bound {
+    double norm;  /* |x'| */
+    double error; /* |x' - p|, where p is what the filter reads for x' */
+} vqi_row_bound;
 
 /**
- * BLAS must run on one thread inside our parallel regions. The OpenMP build does when told so per region;
- * the pthread build of OpenBLAS has one setting per process: begin() changes it, end() restores it.
+ * A filter scores every codeword: s(k) = x'.c'(k) - |c'(k)|^2 / 2 (without the last term unless
+ * Euclidean). It tells the shortlist only the peaks: 16 lanes for each group of 64 codewords, lane l of group g
+ * holding the largest score of the four codewords 64 g + l + 16 j.
  */
-int vqi_blas_begin(void);
-void vqi_blas_end(int saved);
+typedef struct vqi_filter {
+    const char *name;
+    int integer; /* 1 = int8, 0 = floating point */
+    /* Bytes of a packed row, a multiple of 64. */
+    size_t (*row_bytes)(uint32_t d);
+    /* Pack row r of the block; NULL = the filter reads the centred rows. @return
+     * |x' - p| as float32 gives it. */
+    float (*pack_row)(vqi_block *block, size_t r, uint32_t d);
+    /* peaks: rows x groups x 16, of the groups from `first` on. */
+    void (*peaks)(float *peaks, const vqi_block *block, const vq_codebook *codebook, size_t first,
+                  size_t groups);
+} vqi_filter;
+
+/** score - margin, rounded down. */
+static inline float vqi_below(float score, float margin)
+{
+    const float below = score - margin;
+    return below - (below < 0 ? -below : below) * 0x1p-22f - 0x1p-148f;
+}
+
+/** What the shortlist does with float32 vectors, in any order of summation. */
+typedef struct vqi_float_ops {
+    vqi_filter filter; /* float32: no row_bytes, no pack_row */
+    /* out = x - centre. @return |x - centre|^2, at most ceil(d/8) + 8 additions deep. */
+    float (*centre_row)(float *out, const float *x, const float *centre, size_t d);
+    /* Of groups x 16 peaks, the indices, rising, of those that are at least *lowest, after raising that to
+     * `margin` below the highest peak where that is more. @return how many. */
+    size_t (*find_lanes)(uint16_t *lanes, float *lowest, const float *peaks, size_t groups,
+                         float margin);
+    /* The scores of the four codewords of a lane: code, + 16, + 32, + 48; x is a centred row. */
+    void (*score_lane)(float scores[4], const float *x, const vq_codebook *codebook, uint32_t code);
+} vqi_float_ops;
+
+extern const vqi_float_ops vqi_float_portable;
+#if defined(__x86_64__)
+extern const vqi_float_ops vqi_float_avx2, vqi_float_avx512;
+extern const vqi_filter vqi_filter_vnni, vqi_filter_amx;
+#endif
+
+/** The kernels of one call: the fastest that vq_cpu_flags() allows now. */
+typedef struct vqi_kernels {
+    const vqi_contract *contract;
+    const vqi_float_ops *ops;
+    const vqi_filter *coarse; /* int8 or bf16; NULL = the float32 filter only */
+} vqi_kernels;
+
+vqi_kernels vqi_nearest_kernels(const vq_codebook *codebook);
+
+/** The contract on every codeword: the `wanted` nearest of one row, best first. scores may be NULL. */
+void vqi_nearest_scan(uint32_t *codes, float *scores, const vq_codebook *codebook,
+                      const vqi_contract *contract, const float *x, uint32_t wanted);
+
+/** @return bytes of scratch of a shortlist for up to `rows` rows, a multiple of 64. */
+size_t vqi_shortlist_scratch(const vq_codebook *codebook, size_t rows, uint32_t wanted);
+/** A search of one block. */
+typedef struct vqi_shortlist vqi_shortlist;
+/**
+ * Begin: centre and pack the rows. @return the object, which lies in the scratch (64-byte aligned).
+ * @param x rows x d, finite, not copied. @param coarse the filter, NULL = float32.
+ */
+vqi_shortlist *vqi_shortlist_begin(void *scratch, const vq_codebook *codebook,
+                                   const vqi_kernels *kernels, const vqi_filter *coarse,
+                                   const float *x, size_t rows, uint32_t wanted);
+/** Filter the groups from `first` up to `end`, each once, in any order. */
+void vqi_shortlist_search(vqi_shortlist *list, size_t first, size_t end);
+/** Take up what another shortlist of the same rows found in other groups. */
+void vqi_shortlist_merge(vqi_shortlist *list, const vqi_shortlist *other);
+/**
+ * The contract decides: rows x wanted codes, best first, and scores (may be NULL).
+ * @return how many lanes the filter could not rule out, over all rows: the cost of its coarseness.
+ */
+size_t vqi_shortlist_finish(vqi_shortlist *list, uint32_t *codes, float *scores);
 
 #endif

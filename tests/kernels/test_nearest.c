@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every kernel set and the BLAS shortlist against a plain reading of the contract in vq/codebook.h. */
+/* Every kernel set and filter against a plain reading of the contract in vq/codebook.h. */
 #include <float.h>
 #include <math.h>
 #include <omp.h>
@@ -10,7 +10,9 @@
 enum { GUARD = 64, GUARD_BYTE = 0xa5 };
 
 static const vq_metric metrics[] = {VQ_METRIC_EUCLIDEAN, VQ_METRIC_COSINE, VQ_METRIC_DOT};
-static const uint32_t masks[] = {0, VQ_CPU_AVX2, VQ_CPU_AVX2 | VQ_CPU_AVX512};
+static const uint32_t masks[] = {0, VQ_CPU_AVX2, VQ_CPU_AVX2 | VQ_CPU_AVX512,
+                                 VQ_CPU_AVX2 | VQ_CPU_AVX512 | VQ_CPU_VNNI,
+                                 VQ_CPU_AVX2 | VQ_CPU_AVX512 | VQ_CPU_AMX};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static float reference_score(vq_metric metric, const float *x, const float *c, uint32_t d)
@@ -195,33 +197,62 @@ static void fill(float *x, size_t n, uint32_t d, family kind, uint64_t *state)
             x[i * d + j] = value(kind, i, j, state);
 }
 
-/* vqi_nearest_blas() itself, whether or not it would pay. */
-static void check_shortlist(const vq_codebook *codebook, const float *x, size_t n,
-                            const uint32_t *codes, const float *scores)
+/* A shortlist of all rows at once, in `slices` parts of the codebook, with a filter that vq_nearest() might not choose. */
+static void check_filter(const vq_codebook *codebook, const vqi_kernels *kernels,
+                         const vqi_filter *coarse, const float *x, size_t n, size_t slices,
+                         const uint32_t *codes, const float *scores)
 {
     vq_tensors *memory; /* for 64-byte alignment */
     assert_ok(vq_tensors_create(&memory));
-    const size_t bytes = vqi_nearest_blas_scratch(codebook, n), room = bytes + GUARD;
+    const size_t bytes = vqi_shortlist_scratch(codebook, n, 1), room = slices * (bytes + GUARD);
+    const size_t groups = (vq_codebook_k(codebook) + VQI_GROUP - 1) / VQI_GROUP;
     vq_tensor *scratch;
     assert_ok(vq_tensors_add(&scratch, memory, "scratch", VQ_DTYPE_U8, 1, &room, NULL));
     memset(scratch->data, GUARD_BYTE, room);
-    uint32_t found[VQI_BLAS_ROWS];
-    float found_scores[VQI_BLAS_ROWS];
+    uint32_t found[VQI_BLOCK];
+    float found_scores[VQI_BLOCK];
+    vqi_shortlist *first = NULL;
+    for (size_t s = 0; s < slices; s++) {
+        char *own = (char *)scratch->data + s * (bytes + GUARD);
+        vqi_shortlist *list = vqi_shortlist_begin(own, codebook, kernels, coarse, x, n, 1);
+        vqi_shortlist_search(list, groups * s / slices, groups * (s + 1) / slices);
+        if (s)
+            vqi_shortlist_merge(first, list);
+        else
+            first = list;
+    }
+    vqi_shortlist_finish(first, found, NULL);
+    assert_same_codes(codes, found, n);
+    memset(found, GUARD_BYTE, sizeof found);
+    vqi_shortlist_finish(first, found, found_scores);
+    assert_same_codes(codes, found, n);
+    assert_same_scores(scores, found_scores, n);
+    for (size_t s = 0; s < slices; s++)
+        for (size_t i = 0; i < GUARD; i++)
+            assert_int_equal(((unsigned char *)scratch->data)[s * (bytes + GUARD) + bytes + i],
+                             GUARD_BYTE);
+    vq_tensors_free(memory);
+}
+
+/* Every filter, whether or not it would pay. */
+static void check_shortlist(const vq_codebook *codebook, const float *x, size_t n,
+                            const uint32_t *codes, const float *scores)
+{
     for (size_t m = 0; m < COUNT(masks); m++) {
         vq_cpu_set_mask(masks[m]);
-        if (vq_cpu_flags() != masks[m])
+        if (vq_cpu_flags() != masks[m] || !(codebook->largest_norm <= VQI_LARGEST_NORM))
             continue;
-        vqi_nearest_blas(found, found_scores, codebook, vqi_nearest_select(), x, n, scratch->data);
-        assert_same_codes(codes, found, n);
-        assert_same_scores(scores, found_scores, n);
-        memset(found, GUARD_BYTE, sizeof found);
-        vqi_nearest_blas(found, NULL, codebook, vqi_nearest_select(), x, n, scratch->data);
-        assert_same_codes(codes, found, n);
+        const vqi_kernels kernels = vqi_nearest_kernels(codebook);
+        const vqi_filter *coarse = NULL;
+#if defined(__x86_64__)
+        coarse = masks[m] & VQ_CPU_VNNI  ? &vqi_filter_vnni
+                 : masks[m] & VQ_CPU_AMX ? &vqi_filter_amx
+                                         : NULL;
+#endif
+        check_filter(codebook, &kernels, coarse, x, n, 1, codes, scores);
+        check_filter(codebook, &kernels, coarse, x, n, 3, codes, scores);
     }
     vq_cpu_set_mask(UINT32_MAX);
-    for (size_t i = 0; i < GUARD; i++)
-        assert_int_equal(((unsigned char *)scratch->data)[bytes + i], GUARD_BYTE);
-    vq_tensors_free(memory);
 }
 
 static void the_shortlist_never_loses_the_answer(void **state)
@@ -244,8 +275,8 @@ static void the_shortlist_never_loses_the_answer(void **state)
                 vq_codebook *codebook;
                 assert_ok(
                     vq_codebook_create(&codebook, codewords, k, d, metrics[mi], VQ_DTYPE_F32));
-                uint32_t codes[VQI_BLAS_ROWS];
-                float scores[VQI_BLAS_ROWS];
+                uint32_t codes[VQI_BLOCK];
+                float scores[VQI_BLOCK];
                 for (size_t i = 0; i < n; i++)
                     reference(codes + i, scores + i, codebook, x + i * d);
                 check_shortlist(codebook, x, n, codes, scores);
@@ -259,11 +290,11 @@ static void the_shortlist_never_loses_the_answer(void **state)
 static void the_shortlist_keeps_near_ties(void **state)
 {
     (void)state;
-    enum { K = 128, D = 48, N = 200 };
+    enum { K = 128, D = 48, N = VQI_BLOCK };
     static float codewords[K * D], x[N * D];
     uint64_t seed = 3;
     for (size_t mi = 0; mi < COUNT(metrics); mi++)
-        for (int offset = 0; offset <= 1000; offset += 500) {
+        for (int offset = 0; offset <= 10000; offset += 500 + 9 * offset) {
             for (size_t i = 0; i < K * D; i++)
                 codewords[i] = gaussian(&seed) + (float)offset;
             for (size_t i = 0; i < N; i++) {
@@ -317,7 +348,7 @@ typedef struct problem {
     size_t n;
 } problem;
 
-/* Large enough for the BLAS path and for several threads. */
+/* Large enough for several threads. */
 static problem make_problem(uint32_t k, uint32_t d, size_t n, vq_metric metric)
 {
     problem p = {NULL, malloc(n * d * sizeof(float)), n};
@@ -389,7 +420,6 @@ static void the_first_row_that_is_not_finite_is_named(void **state)
 static void a_workspace_is_enough_and_is_checked(void **state)
 {
     (void)state;
-    vq_cpu_set_mask(VQ_CPU_AVX2); /* so that the BLAS path, which needs a workspace, is taken */
     problem p = make_problem(400, 48, 1000, VQ_METRIC_EUCLIDEAN);
     uint32_t codes[1000], expected[1000];
     assert_ok(vq_nearest(expected, NULL, p.codebook, p.x, p.n, NULL));
@@ -434,7 +464,6 @@ static vq_status search_once(void *context)
 static void a_failed_allocation_is_reported(void **state)
 {
     (void)state;
-    vq_cpu_set_mask(VQ_CPU_AVX2);
     problem p = make_problem(400, 48, 1000, VQ_METRIC_EUCLIDEAN);
     test_allocation_failures(search_once, &p);
     free_problem(&p);
@@ -444,7 +473,6 @@ static void a_failed_allocation_is_reported(void **state)
 static void a_search_leaves_the_settings_of_openmp_alone(void **state)
 {
     (void)state;
-    vq_cpu_set_mask(VQ_CPU_AVX2);
     problem p = make_problem(400, 48, 1000, VQ_METRIC_EUCLIDEAN);
     uint32_t codes[1000];
     const int before = omp_get_max_threads();
@@ -458,6 +486,128 @@ static void a_search_leaves_the_settings_of_openmp_alone(void **state)
     omp_set_num_threads(before);
     free_problem(&p);
     vq_cpu_set_mask(UINT32_MAX);
+}
+
+typedef struct ranked {
+    float key; /* smaller is better; infinity = overflowed */
+    float score;
+    uint32_t code;
+} ranked;
+
+static int by_rank(const void *left, const void *right)
+{
+    const ranked *a = left, *b = right;
+    if (a->key != b->key)
+        return a->key < b->key ? -1 : 1;
+    return a->code < b->code ? -1 : a->code > b->code;
+}
+
+static void reference_ranks(ranked *ranks, const vq_codebook *codebook, const float *x)
+{
+    const vq_metric metric = vq_codebook_metric(codebook);
+    const uint32_t k = vq_codebook_k(codebook), d = vq_codebook_dim(codebook);
+    for (uint32_t c = 0; c < k; c++) {
+        const float s =
+            reference_score(metric, x, vq_codebook_codewords(codebook) + (size_t)c * d, d);
+        const float key = metric == VQ_METRIC_EUCLIDEAN ? s : -s;
+        ranks[c] = (ranked){key < INFINITY ? key : INFINITY, s, c};
+    }
+    qsort(ranks, k, sizeof *ranks, by_rank);
+}
+
+/* All kinds of data, all metrics, every kernel set: the k nearest in their order. */
+static void the_k_nearest_are_those_of_the_contract(void **state)
+{
+    (void)state;
+    static const uint32_t shapes[][2] = {{64, 3}, {700, 20}, {1100, 33}};
+    static const uint32_t counts[] = {1, 2, 5, 64};
+    enum { N = 7, MOST = 1100 };
+    static ranked ranks[N * MOST];
+    uint64_t seed = 5;
+    for (int kind = 0; kind < FAMILIES; kind++)
+        for (size_t s = 0; s < COUNT(shapes); s++)
+            for (size_t mi = 0; mi < COUNT(metrics); mi++) {
+                const uint32_t k = shapes[s][0], d = shapes[s][1];
+                float *codewords = malloc((size_t)k * d * sizeof(float));
+                float *x = malloc((size_t)N * d * sizeof(float));
+                fill(codewords, k, d, (family)kind, &seed);
+                fill(x, N, d, (family)kind, &seed);
+                if (metrics[mi] == VQ_METRIC_COSINE)
+                    for (uint32_t c = 0; c < k; c++)
+                        codewords[(size_t)c * d] += codewords[(size_t)c * d] == 0;
+                vq_codebook *codebook;
+                assert_ok(
+                    vq_codebook_create(&codebook, codewords, k, d, metrics[mi], VQ_DTYPE_F32));
+                for (size_t i = 0; i < N; i++)
+                    reference_ranks(ranks + i * MOST, codebook, x + i * d);
+                for (size_t m = 0; m < COUNT(masks); m++)
+                    for (size_t ci = 0; ci < COUNT(counts); ci++) {
+                        vq_cpu_set_mask(masks[m]);
+                        const uint32_t count = counts[ci];
+                        uint32_t codes[N * 64];
+                        float scores[N * 64];
+                        vq_search_opts opts = VQ_SEARCH_OPTS_INIT;
+                        opts.exhaustive = (int)(ci + m) % 3 == 0;
+                        assert_ok(vq_nearest_k(codes, scores, codebook, x, N, count, &opts));
+                        for (size_t i = 0; i < N; i++)
+                            for (uint32_t j = 0; j < count; j++) {
+                                const ranked *rank = &ranks[i * MOST + j];
+                                assert_int_equal(codes[i * count + j], rank->code);
+                                if (!isnan(rank->score))
+                                    assert_same_scores(&rank->score, &scores[i * count + j], 1);
+                            }
+                    }
+                vq_cpu_set_mask(UINT32_MAX);
+                vq_codebook_free(codebook);
+                free(codewords);
+                free(x);
+            }
+}
+
+/* With few rows the threads share out the codewords. */
+static void one_row_is_searched_by_all_threads_alike(void **state)
+{
+    (void)state;
+    enum { K = 20000, D = 24, N = 70 };
+    problem p = make_problem(K, D, N, VQ_METRIC_EUCLIDEAN);
+    uint32_t expected[N], codes[N * 3];
+    float expected_scores[N], scores[N * 3];
+    for (size_t i = 0; i < N; i++)
+        reference(expected + i, expected_scores + i, p.codebook, p.x + i * D);
+    for (size_t m = 0; m < COUNT(masks); m++)
+        for (int threads = 1; threads < 8; threads += 2)
+            for (size_t n = 1; n <= N; n += 1 + n / 2) {
+                vq_cpu_set_mask(masks[m]);
+                vq_search_opts opts = VQ_SEARCH_OPTS_INIT;
+                opts.threads = threads;
+                assert_ok(vq_nearest(codes, scores, p.codebook, p.x, n, &opts));
+                assert_same_codes(expected, codes, n);
+                assert_same_scores(expected_scores, scores, n);
+                assert_ok(vq_nearest_k(codes, scores, p.codebook, p.x, n, 3, &opts));
+                for (size_t i = 0; i < n; i++)
+                    assert_int_equal(codes[3 * i], expected[i]);
+            }
+    vq_cpu_set_mask(UINT32_MAX);
+    p.x[3 * D] = NAN;
+    assert_status(VQ_E_NONFINITE, vq_nearest(codes, NULL, p.codebook, p.x, 5, NULL));
+    assert_non_null(strstr(vq_last_error(), "row 3 "));
+    free_problem(&p);
+}
+
+static void long_vectors_have_the_contract_codes(void **state)
+{
+    (void)state;
+    enum { K = 130, N = 40 };
+    static const uint32_t ds[] = {1000, 4096};
+    for (size_t di = 0; di < COUNT(ds); di++) {
+        problem p = make_problem(K, ds[di], N, VQ_METRIC_EUCLIDEAN);
+        uint32_t codes[N];
+        float scores[N];
+        for (size_t i = 0; i < N; i++)
+            reference(codes + i, scores + i, p.codebook, p.x + i * ds[di]);
+        check_shortlist(p.codebook, p.x, N, codes, scores);
+        free_problem(&p);
+    }
 }
 
 static void edges_of_the_call(void **state)
@@ -478,6 +628,11 @@ static void edges_of_the_call(void **state)
     assert_status(VQ_E_ARG, vq_nearest(codes, scores, p.codebook, p.x, 2, &opts));
     opts = (vq_search_opts){0};
     assert_status(VQ_E_ARG, vq_nearest(codes, scores, p.codebook, p.x, 2, &opts));
+    assert_status(VQ_E_ARG, vq_nearest_k(codes, scores, p.codebook, p.x, 1, 0, NULL));
+    assert_status(VQ_E_ARG, vq_nearest_k(codes, scores, p.codebook, p.x, 1, 4, NULL));
+    free_problem(&p);
+    p = make_problem(100, 4, 1, VQ_METRIC_EUCLIDEAN);
+    assert_status(VQ_E_ARG, vq_nearest_k(codes, scores, p.codebook, p.x, 1, 65, NULL));
     free_problem(&p);
 }
 
@@ -488,6 +643,9 @@ int main(void)
         cmocka_unit_test(the_shortlist_never_loses_the_answer),
         cmocka_unit_test(the_shortlist_keeps_near_ties),
         cmocka_unit_test(real_features_have_the_same_codes_on_every_path),
+        cmocka_unit_test(the_k_nearest_are_those_of_the_contract),
+        cmocka_unit_test(one_row_is_searched_by_all_threads_alike),
+        cmocka_unit_test(long_vectors_have_the_contract_codes),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(the_first_row_that_is_not_finite_is_named),
         cmocka_unit_test(a_workspace_is_enough_and_is_checked),

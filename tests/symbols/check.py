@@ -9,8 +9,8 @@ import re
 import subprocess
 import sys
 
-# The allocator, the CPU mask, the sentence of vq_last_error(), and the lock around a BLAS that is not reentrant.
-STATE = {"current", "mask_now", "last_error", "serial_blas"}
+# The allocator, the CPU flags and their mask, and the sentence of vq_last_error().
+STATE = {"current", "flags_found", "mask_now", "last_error"}
 
 
 def symbols(nm, *args):

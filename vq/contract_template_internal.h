@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file vq/contract_template_internal.h
+ * The contract kernels, written once with the compiler's vector types and compiled for each instruction set
+ * under the name CONTRACT. Vector types are IEEE arithmetic lane by lane, so every set gives the same bits;
+ * -ffp-contract=off keeps multiply and add apart.
+ */
+#include <string.h>
+
+#include "vq/nearest_internal.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float vec8 __attribute__((vector_size(32)));
+typedef float vec8_unaligned __attribute__((vector_size(32), aligned(4), may_alias));
+
+#define LOAD8(p) ((vec8) * (const vec8_unaligned *)(p))
+
+static int all_finite(const float *x, size_t count)
+{
+    /* 0 * finite is 0; 0 * NaN and 0 * infinity are NaN, which stays. */
+    vec8 a = {0}, b = {0};
+    size_t i = 0;
+    for (; i + 16 <= count; i += 16) {
+        a += LOAD8(x + i) * 0.0f;
+        b += LOAD8(x + i + 8) * 0.0f;
+    }
+    a += b;
+    float sum = 0;
+    for (int lane = 0; lane < 8; lane++)
+        sum += a[lane];
+    for (; i < count; i++)
+        sum += x[i] * 0.0f;
+    return sum == 0.0f;
+}
+
+/* The eight lanes are the contract's eight partial sums. */
+INLINE void add_terms(vec8 *p, vec8 x, vec8 c, const int euclidean)
+{
+    const vec8 t = euclidean ? x - c : x;
+    *p += t * (euclidean ? t : c);
+}
+
+INLINE float tree(vec8 p)
+{
+    return ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7]));
+}
+
+/* `count` codewords side by side: their additions do not wait for each other. */
+INLINE void score(float *scores, const float *x, const float *c, size_t d, const int count,
+                  const int euclidean)
+{
+    vec8 p[4] = {{0}, {0}, {0}, {0}};
+    size_t i = 0;
+    for (; i + 8 <= d; i += 8)
+        for (int j = 0; j < count; j++)
+            add_terms(&p[j], LOAD8(x + i), LOAD8(c + (size_t)j * d + i), euclidean);
+    if (i < d) { /* the missing elements add +0, which changes no sum that began at +0 */
+        vec8 u = {0};
+        memcpy(&u, x + i, (d - i) * sizeof *x);
+        for (int j = 0; j < count; j++) {
+            vec8 v = {0};
+            memcpy(&v, c + (size_t)j * d + i, (d - i) * sizeof *c);
+            add_terms(&p[j], u, v, euclidean);
+        }
+    }
+    for (int j = 0; j < count; j++)
+        scores[j] = tree(p[j]);
+}
+
+INLINE void score_all(float *scores, const float *x, const float *codewords, size_t count, size_t d,
+                      const int euclidean)
+{
+    size_t k = 0;
+    for (; k + 4 <= count; k += 4)
+        score(scores + k, x, codewords + k * d, d, 4, euclidean);
+    for (; k < count; k++)
+        score(scores + k, x, codewords + k * d, d, 1, euclidean);
+}
+
+static void distances(float *scores, const float *x, const float *codewords, size_t count, size_t d)
+{
+    score_all(scores, x, codewords, count, d, 1);
+}
+
+static void dots(float *scores, const float *x, const float *codewords, size_t count, size_t d)
+{
+    score_all(scores, x, codewords, count, d, 0);
+}
+
+const vqi_contract CONTRACT = {.all_finite = all_finite, .distances = distances, .dots = dots};

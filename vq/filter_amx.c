@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The bfloat16 filter: TDPBF16PS multiplies a tile of 16 rows x 32 elements by 32 elements x 16 codewords.
+ * Compiled with -mamx-bf16 and so on (CMakeLists.txt); called only where vq_cpu_flags() says so. */
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "vq/nearest_internal.h"
+
+enum {
+    ROWS = 16, /* of a tile */
+    DEPTH = 32 /* elements of a tile's row */
+};
+
+static size_t row_bytes(uint32_t d)
+{
+    return ((size_t)d + DEPTH - 1) / DEPTH * DEPTH * sizeof(uint16_t);
+}
+
+static __mmask16 first_lanes(size_t d, size_t i)
+{
+    return i >= d ? 0 : d - i >= 16 ? 0xffff : (__mmask16)((1u << (d - i)) - 1);
+}
+
+static float pack_row(vqi_block *block, size_t r, uint32_t d)
+{
+    const float *x = block->centred + r * d;
+    uint16_t *out = (uint16_t *)(void *)((char *)block->packed + r * row_bytes(d));
+    __m512 squares = _mm512_setzero_ps();
+    for (size_t i = 0; i < row_bytes(d) / sizeof *out; i += 16) {
+        const __m512 v = _mm512_maskz_loadu_ps(first_lanes(d, i), x + i);
+        const __m256i half = (__m256i)_mm512_cvtneps_pbh(v);
+        const __m512 read = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+        const __m512 error = _mm512_sub_ps(v, read);
+        squares = _mm512_fmadd_ps(error, error, squares);
+        _mm256_storeu_si256((__m256i *)(void *)(out + i), half);
+    }
+    return sqrtf(_mm512_reduce_add_ps(squares));
+}
+
+typedef struct tile_shape {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t columns[16]; /* bytes of a row */
+    uint8_t rows[16];
+} tile_shape;
+
+/* Tiles 0 to 3 are sums, 4 the rows, 5 to 7 codewords. */
+static void configure(void)
+{
+    tile_shape shape = {.palette = 1};
+    for (int t = 0; t < 8; t++) {
+        shape.columns[t] = 64;
+        shape.rows[t] = 16;
+    }
+    _tile_loadconfig(&shape);
+}
+
+/* 16 rows and one group of 64 codewords. */
+static void tile(float sums[4][ROWS][16], const char *rows, size_t row_stride, const char *group,
+                 size_t steps, const float *start)
+{
+    _tile_loadd(0, start, 0); /* stride 0: every row starts from the same */
+    _tile_loadd(1, start + 16, 0);
+    _tile_loadd(2, start + 32, 0);
+    _tile_loadd(3, start + 48, 0);
+    for (size_t s = 0; s < steps; s++, group += 4096) {
+        _tile_loadd(4, rows + s * 64, row_stride);
+        _tile_loadd(5, group, 64);
+        _tile_dpbf16ps(0, 4, 5);
+        _tile_loadd(6, group + 1024, 64);
+        _tile_dpbf16ps(1, 4, 6);
+        _tile_loadd(7, group + 2048, 64);
+        _tile_dpbf16ps(2, 4, 7);
+        _tile_loadd(5, group + 3072, 64);
+        _tile_dpbf16ps(3, 4, 5);
+    }
+    _tile_stored(0, sums[0], 64);
+    _tile_stored(1, sums[1], 64);
+    _tile_stored(2, sums[2], 64);
+    _tile_stored(3, sums[3], 64);
+}
+
+static void peaks_of(float *peaks, const vqi_block *block, const vq_codebook *codebook,
+                     size_t first, size_t groups)
+{
+    _Alignas(64) float sums[4][ROWS][16];
+    const size_t row_stride = row_bytes(codebook->d), steps = row_stride / 64,
+                 stride = groups * VQI_LANES;
+    configure();
+    for (size_t g = 0; g < groups; g++) {
+        const char *group = (const char *)codebook->halves + (first + g) * steps * 4096;
+        const float *start = codebook->start + (first + g) * VQI_GROUP;
+        for (size_t r = 0; r < block->rows; r += ROWS) {
+            tile(sums, (const char *)block->packed + r * row_stride, row_stride, group, steps,
+                 start);
+            float *out = peaks + r * stride + g * VQI_LANES;
+            const size_t left = block->rows - r < ROWS ? block->rows - r : ROWS;
+            for (size_t i = 0; i < left; i++)
+                _mm512_storeu_ps(
+                    out + i * stride,
+                    _mm512_max_ps(
+                        _mm512_max_ps(_mm512_load_ps(sums[0][i]), _mm512_load_ps(sums[1][i])),
+                        _mm512_max_ps(_mm512_load_ps(sums[2][i]), _mm512_load_ps(sums[3][i]))));
+        }
+    }
+    _tile_release();
+}
+
+const vqi_filter vqi_filter_amx = {
+    .name = "bf16", .row_bytes = row_bytes, .pack_row = pack_row, .peaks = peaks_of};

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file vq/filter_template_internal.h
+ * The float32 filter and what the shortlist does with its peaks, written once with the compiler's vector types
+ * and compiled for each instruction set: the including file defines LANES (floats of a register: 4, 8, 16),
+ * ROWS (of a register tile) and OPS (the name of its table). Compiled with -ffp-contract=fast: multiply and add
+ * fuse where the processor can, which the bounds allow for.
+ */
+#include <stddef.h>
+#include <string.h>
+#if LANES > 4
+#include <immintrin.h>
+#endif
+
+#include "vq/nearest_internal.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+typedef float vec_unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+#define LOAD(p)     ((vec) * (const vec_unaligned *)(p))
+#define STORE(p, v) (*(vec_unaligned *)(p) = (vec_unaligned)(v))
+
+INLINE vec larger(vec a, vec b)
+{
+#if LANES == 16
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif LANES == 8
+    return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    const ivec more = a > b;
+    return (vec)((more & (ivec)a) | (~more & (ivec)b));
+#endif
+}
+
+/* The first `count` (less than LANES) floats, and zeros. */
+INLINE vec load_some(const float *p, size_t count)
+{
+#if LANES == 16
+    return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
+#elif LANES == 8
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return (vec)_mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), lane));
+#else
+    vec v = {0};
+    for (size_t i = 0; i < count; i++)
+        v[i] = p[i];
+    return v;
+#endif
+}
+
+INLINE float sum_of(vec v)
+{
+    float sum = 0;
+    for (int l = 0; l < LANES / 2; l++)
+        sum += v[l] + v[l + LANES / 2];
+    return sum;
+}
+
+/* sums[j] = the sum of the lanes of v[j]. */
+INLINE void four_sums(float sums[4], const vec v[4])
+{
+#if LANES > 4
+    __m128 q[4];
+    for (int j = 0; j < 4; j++) {
+#if LANES == 16
+        const __m256 half = _mm256_add_ps(_mm512_castps512_ps256((__m512)v[j]),
+                                          _mm512_extractf32x8_ps((__m512)v[j], 1));
+#else
+        const __m256 half = (__m256)v[j];
+#endif
+        q[j] = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    }
+    _MM_TRANSPOSE4_PS(q[0], q[1], q[2], q[3]);
+    _mm_storeu_ps(sums, _mm_add_ps(_mm_add_ps(q[0], q[1]), _mm_add_ps(q[2], q[3])));
+#else
+    for (int j = 0; j < 4; j++)
+        sums[j] = sum_of(v[j]);
+#endif
+}
+
+/* `rows` rows and one group of 64 codewords, LANES of each 16 at a time, all sums in registers. */
+INLINE void tile(float *peaks, size_t stride, const float *x, size_t d, const float *group,
+                 const float *start, const int rows)
+{
+    for (int half = 0; half < VQI_LANES; half += LANES) {
+        vec sum[ROWS][4];
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+            for (int p = 0; p < 4; p++)
+                sum[r][p] = LOAD(start + p * VQI_LANES + half);
+        const float *c = group + half;
+        for (size_t i = 0; i < d; i++, c += VQI_GROUP) {
+            const vec c0 = LOAD(c), c1 = LOAD(c + VQI_LANES), c2 = LOAD(c + 2 * VQI_LANES),
+                      c3 = LOAD(c + 3 * VQI_LANES);
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++) {
+                const vec e = x[(size_t)r * d + i] - (vec){0};
+                sum[r][0] += e * c0;
+                sum[r][1] += e * c1;
+                sum[r][2] += e * c2;
+                sum[r][3] += e * c3;
+            }
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+            STORE(peaks + (size_t)r * stride + half,
+                  larger(larger(sum[r][0], sum[r][1]), larger(sum[r][2], sum[r][3])));
+    }
+}
+
+static void peaks_of(float *peaks, const vqi_block *block, const vq_codebook *codebook,
+                     size_t first, size_t groups)
+{
+    const size_t d = codebook->d, stride = groups * VQI_LANES, rows = block->rows;
+    for (size_t g = 0; g < groups; g++) {
+        const float *group = codebook->groups + (first + g) * VQI_GROUP * d;
+        const float *start = codebook->start + (first + g) * VQI_GROUP;
+        float *out = peaks + g * VQI_LANES;
+        size_t r = 0;
+        for (; r + ROWS <= rows; r += ROWS)
+            tile(out + r * stride, stride, block->centred + r * d, d, group, start, ROWS);
+        for (; r < rows; r++)
+            tile(out + r * stride, stride, block->centred + r * d, d, group, start, 1);
+    }
+}
+
+static float centre_row(float *out, const float *x, const float *centre, size_t d)
+{
+    vec sum = {0};
+    size_t i = 0;
+    for (; i + LANES <= d; i += LANES) {
+        const vec t = LOAD(x + i) - LOAD(centre + i);
+        STORE(out + i, t);
+        sum += t * t;
+    }
+    float rest = 0;
+    for (; i < d; i++) {
+        const float t = x[i] - centre[i];
+        out[i] = t;
+        rest += t * t;
+    }
+    return sum_of(sum) + rest;
+}
+
+INLINE float largest_of(vec v)
+{
+#if LANES == 16
+    return _mm512_reduce_max_ps((__m512)v);
+#else
+    float most = v[0];
+    for (int l = 1; l < LANES; l++)
+        most = v[l] > most ? v[l] : most;
+    return most;
+#endif
+}
+
+/* Bit l is set if lane l is at least `lowest`. */
+INLINE uint32_t at_least(vec s, float lowest)
+{
+#if LANES == 16
+    return _mm512_cmp_ps_mask((__m512)s, _mm512_set1_ps(lowest), _CMP_GE_OQ);
+#elif LANES == 8
+    return (uint32_t)_mm256_movemask_ps(
+        _mm256_cmp_ps((__m256)s, _mm256_set1_ps(lowest), _CMP_GE_OQ));
+#else
+    uint32_t bits = 0;
+    for (int l = 0; l < LANES; l++)
+        bits |= (uint32_t)(s[l] >= lowest) << l;
+    return bits;
+#endif
+}
+
+static size_t find_lanes(uint16_t *lanes, float *lowest, const float *peaks, size_t groups,
+                         float margin)
+{
+    vec a = LOAD(peaks), b = a;
+    const size_t count = groups * VQI_LANES;
+    for (size_t i = 0; i < count; i += VQI_LANES)
+        for (size_t j = i; j < i + VQI_LANES; j += 2 * LANES) {
+            a = larger(LOAD(peaks + j), a);
+            if (LANES < VQI_LANES)
+                b = larger(LOAD(peaks + j + LANES % VQI_LANES), b);
+        }
+    const float top = largest_of(larger(a, b));
+    if (top < *lowest)
+        return 0;
+    const float raised = vqi_below(top, margin);
+    if (raised > *lowest)
+        *lowest = raised;
+    /* Mostly one register of all has one lane: gather their bits, so that no branch has to guess which. */
+    uint64_t registers = 0;
+    uint16_t bits[VQI_MOST_LANES / LANES];
+    for (size_t i = 0; i < count / LANES; i++) {
+        bits[i] = (uint16_t)at_least(LOAD(peaks + i * LANES), *lowest);
+        registers |= (uint64_t)(bits[i] != 0) << i;
+    }
+    size_t n = 0;
+    for (; registers; registers &= registers - 1) {
+        const uint32_t i = (uint32_t)__builtin_ctzll(registers);
+        for (uint32_t left = bits[i]; left; left &= left - 1)
+            lanes[n++] = (uint16_t)(i * LANES + (uint32_t)__builtin_ctz(left));
+    }
+    return n;
+}
+
+static void score_lane(float scores[4], const float *x, const vq_codebook *codebook, uint32_t code)
+{
+    const size_t d = codebook->d;
+    const float *codewords = codebook->codewords + code * d, *centre = codebook->centre;
+    vec sums[4] = {{0}, {0}, {0}, {0}};
+    size_t i = 0;
+    for (; i + LANES <= d; i += LANES) {
+        const vec e = LOAD(x + i), m = LOAD(centre + i);
+#pragma GCC unroll 4
+        for (size_t j = 0; j < 4; j++)
+            sums[j] += e * (LOAD(codewords + j * VQI_LANES * d + i) - m);
+    }
+    if (i < d) {
+        const size_t n = d - i;
+        const vec e = load_some(x + i, n), m = load_some(centre + i, n);
+#pragma GCC unroll 4
+        for (size_t j = 0; j < 4; j++)
+            sums[j] += e * (load_some(codewords + j * VQI_LANES * d + i, n) - m);
+    }
+    four_sums(scores, sums);
+    for (uint32_t j = 0; j < 4; j++) /* a codeword that was added starts, and ends, at -infinity */
+        scores[j] += codebook->start[code + j * VQI_LANES];
+}
+
+const vqi_float_ops OPS = {
+    .filter = {.name = "float32", .peaks = peaks_of},
+    .centre_row = centre_row,
+    .find_lanes = find_lanes,
+    .score_lane = score_lane,
+};
