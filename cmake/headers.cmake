@@ -5,6 +5,7 @@ set(LIBVQ_PUBLIC_HEADERS
     vq/cpu.h
     vq/export.h
     vq/kmeans.h
+    vq/kmeans_minibatch.h
     vq/limits.h
     vq/memory.h
     vq/online.h

@@ -198,3 +198,33 @@ vq_status vqi_batch_assign(vqi_batch *b, const vq_codebook *codebook, const floa
                                           "down)");
     return status;
 }
+
+static int is_candidate(const vqi_draw *draw, size_t i)
+{
+    const vqi_batch *b = draw->batch;
+    return b->errors[i] > 0 && vqi_batch_counts(b, draw->x + i * b->d, draw->weights, i);
+}
+
+size_t vqi_draw_begin(vqi_draw *draw, const vqi_batch *batch, const float *x, size_t n,
+                      const float *weights, size_t wanted, uint64_t seed, uint64_t serial)
+{
+    *draw = (vqi_draw){.batch = batch, .x = x, .weights = weights};
+    draw->random = vqi_random_from(seed ^ vqi_splitmix64(&serial));
+    for (size_t i = 0; i < n && wanted; i++)
+        draw->left += (size_t)is_candidate(draw, i);
+    draw->wanted = draw->left < wanted ? draw->left : wanted;
+    return draw->wanted;
+}
+
+/* Knuth, The Art of Computer Programming 2, algorithm S. */
+size_t vqi_draw_next(vqi_draw *draw)
+{
+    for (;;) {
+        const size_t i = draw->at++;
+        if (is_candidate(draw, i) &&
+            vqi_random_uniform(&draw->random) * (double)draw->left-- < (double)draw->wanted) {
+            draw->wanted--;
+            return i;
+        }
+    }
+}

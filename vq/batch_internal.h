@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "vq/codebook.h"
+#include "vq/random_internal.h"
 
 typedef struct vqi_batch {
     uint32_t k, d;
@@ -61,5 +62,24 @@ vq_status vqi_batch_add(vqi_batch *batch, const float *rows, const uint32_t *cod
  */
 vq_status vqi_batch_assign(vqi_batch *batch, const vq_codebook *codebook, const float *x, size_t n,
                            const float *weights, int threads);
+
+/** Rows of the batch that vqi_batch_assign() saw, to which codewords may move: they count, and no codeword serves
+ *  them exactly already. */
+typedef struct vqi_draw {
+    const vqi_batch *batch;
+    const float *x, *weights;
+    size_t at, left, wanted;
+    vqi_random random;
+} vqi_draw;
+
+/**
+ * Begin to draw rows without replacement.
+ * @param serial of the draw: each one has random numbers of its own.
+ * @return how many rows there will be: `wanted`, or less if there are not so many.
+ */
+size_t vqi_draw_begin(vqi_draw *draw, const vqi_batch *batch, const float *x, size_t n,
+                      const float *weights, size_t wanted, uint64_t seed, uint64_t serial);
+/** @return the next row; rising. To be called no more often than vqi_draw_begin() said. */
+size_t vqi_draw_next(vqi_draw *draw);
 
 #endif

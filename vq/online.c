@@ -13,7 +13,6 @@
 #include "vq/online_internal.h"
 #include "vq/options_internal.h"
 #include "vq/parallel_internal.h"
-#include "vq/random_internal.h"
 
 enum { DEFAULT_PATIENCE = 10, FIRST_BATCH_ITERATIONS = 10 };
 static const double default_decay = 0.99, default_epsilon = 1e-5, default_threshold = 0.03;
@@ -185,12 +184,6 @@ static double average(vq_online *o, int threads)
     return total;
 }
 
-/* A row to which a codeword may move: it counts, and is not served exactly already. */
-static int is_candidate(const vq_online *o, const float *x, const float *weights, size_t i)
-{
-    return o->batch.errors[i] > 0 && vqi_batch_counts(&o->batch, x + i * o->d, weights, i);
-}
-
 static void move_to_row(vq_online *o, uint32_t code, const float *row, double count)
 {
     float *codeword = o->codewords + (size_t)code * o->d;
@@ -205,31 +198,20 @@ static void move_to_row(vq_online *o, uint32_t code, const float *row, double co
     o->next.dying[code] = 0;
 }
 
-/* Move dead codes to rows drawn without replacement (Knuth, The Art of Computer Programming 2, algorithm S).
- * @return how many. */
+/* Move dead codes to rows of the batch. @return how many. */
 static uint32_t revive(vq_online *o, const float *x, size_t n, const float *weights, double total,
                        uint32_t dead)
 {
-    const uint32_t patience = o->opts.patience;
-    size_t left = 0;
-    uint64_t update = o->updates;
-    vqi_random random = vqi_random_from(o->opts.seed ^ vqi_splitmix64(&update));
-    for (size_t i = 0; i < n && dead; i++)
-        left += (size_t)is_candidate(o, x, weights, i);
-    size_t wanted = left < dead ? left : dead;
-    uint32_t code = 0, revived = 0;
-    for (size_t i = 0; i < n && wanted; i++) {
-        if (!is_candidate(o, x, weights, i))
-            continue;
-        if (vqi_random_uniform(&random) * (double)left-- >= (double)wanted)
-            continue;
-        while (o->next.dying[code] < patience)
+    vqi_draw draw;
+    const size_t rows =
+        vqi_draw_begin(&draw, &o->batch, x, n, weights, dead, o->opts.seed, o->updates);
+    uint32_t code = 0;
+    for (size_t i = 0; i < rows; i++) {
+        while (o->next.dying[code] < o->opts.patience)
             code++;
-        move_to_row(o, code, x + i * o->d, total / o->k);
-        wanted--;
-        revived++;
+        move_to_row(o, code, x + vqi_draw_next(&draw) * o->d, total / o->k);
     }
-    return revived;
+    return (uint32_t)rows;
 }
 
 /* Note which codes are below the threshold. @return how many have been for too long. */

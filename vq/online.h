@@ -41,10 +41,10 @@ typedef struct vq_online_opts {
     size_t struct_size; /**< sizeof(vq_online_opts) */
     double decay;       /**< g, below 1; 0 = 0.99; negative = none: each batch starts afresh */
     double epsilon;     /**< e, in rows; 0 = 1e-5; negative = no smoothing */
-    double threshold;   /**< share of even use below which a code is dying, at most 1; 0 = 0.03;
-                             negative = codes never die */
-    uint32_t patience;  /**< updates in a row before such a code is dead; 0 = 10 */
-    uint64_t seed;      /**< of the rows to which dead codes move */
+    /** Share of even use below which a code is dying, at most 1. 0 = 0.03; negative = codes never die. */
+    double threshold;
+    uint32_t patience; /**< updates in a row below it until a code is dead; 0 = 10 */
+    uint64_t seed;     /**< of the rows to which dead codes move */
 } vq_online_opts;
 
 #define VQ_ONLINE_OPTS_INIT                                                                        \
@@ -55,11 +55,12 @@ typedef struct vq_online_opts {
 /** What one update did. The MSE and the codes used are those of the codebook before it. */
 typedef struct vq_online_report {
     uint64_t updates; /**< since creation, this one included */
-    double mse; /**< of the batch, per dimension; 2 - 2 x mean cosine, divided by d, under cosine */
-    uint32_t used;  /**< codes that have a row in the batch */
-    uint32_t dying; /**< codes below the threshold after the update, those just revived left out */
+    /** Of the batch, per dimension; 2 - 2 x mean cosine, divided by d, under cosine. */
+    double mse;
+    uint32_t used;     /**< codes that have a row in the batch */
+    uint32_t dying;    /**< codes below the threshold, those just revived left out */
     uint32_t revived;  /**< codes moved to a row of the batch */
-    double perplexity; /**< 2^entropy of the shares N_i / N before codes were revived */
+    double perplexity; /**< 2^entropy of the shares N_i / N, before codes were revived */
 } vq_online_report;
 
 /**
