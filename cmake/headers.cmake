@@ -6,12 +6,14 @@ set(LIBVQ_PUBLIC_HEADERS
     vq/export.h
     vq/kmeans.h
     vq/kmeans_minibatch.h
+    vq/kmeans_stats.h
     vq/limits.h
     vq/memory.h
     vq/online.h
     vq/quantizer.h
     vq/report.h
     vq/signal.h
+    vq/source.h
     vq/status.h
     vq/tensors.h
     vq/tokens.h

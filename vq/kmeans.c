@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lloyd's iteration: checks, the loop, and the report. Seeds are chosen in kmeans_seed.c, cells are
- * summed and moved in kmeans_cells.c. */
+/* Lloyd's iteration: checks, the loop, and the report. The rows to seed from are gathered in kmeans_sample.c and
+ * seeds chosen in kmeans_seed.c; kmeans_cells.c sums cells and kmeans_update.c moves codewords. */
 #include "vq/kmeans.h"
 
 #include <math.h>
@@ -10,10 +10,12 @@
 
 #include "vq/error_internal.h"
 #include "vq/kmeans_internal.h"
+#include "vq/kmeans_stats_internal.h"
 #include "vq/memory_internal.h"
 #include "vq/options_internal.h"
+#include "vq/source_internal.h"
 
-enum { MAX_K = 1 << 24, DEFAULT_ITERATIONS = 25 };
+enum { MAX_K = 1 << 24, DEFAULT_ITERATIONS = 25, MOST_PLUSPLUS = 8192 };
 static const double default_tolerance = 1e-4;
 
 const float *vqi_kmeans_row(const vqi_kmeans *run, size_t i, float *scratch)
@@ -21,12 +23,7 @@ const float *vqi_kmeans_row(const vqi_kmeans *run, size_t i, float *scratch)
     const float *x = run->x + i * run->d;
     if (run->opts.metric != VQ_METRIC_COSINE)
         return x;
-    double square = 0;
-    for (uint32_t j = 0; j < run->d; j++)
-        square += (double)x[j] * (double)x[j];
-    const double inverse = square > 0 ? 1 / sqrt(square) : 0;
-    for (uint32_t j = 0; j < run->d; j++)
-        scratch[j] = (float)((double)x[j] * inverse);
+    vqi_unit_row(scratch, x, run->d);
     return scratch;
 }
 
@@ -66,26 +63,19 @@ static vq_status check_options(const vq_kmeans_opts *o, size_t n, uint32_t d)
     if ((int)o->empty < VQ_EMPTY_FARTHEST || o->empty > VQ_EMPTY_KEEP)
         return vqi_fail(VQ_E_ARG, "vq_kmeans_opts.empty is %d (see vq_empty_policy)",
                         (int)o->empty);
+    if (o->seeding_rows && o->seeding_rows < o->k)
+        return vqi_fail(VQ_E_ARG, "vq_kmeans_opts.seeding_rows is %zu (at least k, or 0)",
+                        o->seeding_rows);
     if (o->threads < 0)
         return vqi_fail(VQ_E_ARG, "vq_kmeans_opts.threads is %d (0 means all)", o->threads);
     return VQ_OK;
 }
 
-/* Inf - Inf and NaN - NaN are NaN: adding up differences from itself finds any, and vectorises. */
-static bool row_is_finite(const float *row, uint32_t d)
+static vq_status check_seeds(const vqi_kmeans *run)
 {
-    float bad = 0;
-    for (uint32_t j = 0; j < d; j++)
-        bad += row[j] - row[j];
-    return bad == 0;
-}
-
-static vq_status check_finite(const float *rows, size_t n, uint32_t d, const char *what)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!row_is_finite(rows + i * d, d))
-            return vqi_fail(VQ_E_NONFINITE, "%s %zu of k-means holds a NaN or an infinity", what,
-                            i);
+    for (uint32_t c = 0; c < run->opts.k; c++)
+        if (vqi_largest_bits(run->opts.seeds + (size_t)c * run->d, run->d) >= 0x7f800000u)
+            return vqi_fail(VQ_E_NONFINITE, "seed %u of k-means holds a NaN or an infinity", c);
     return VQ_OK;
 }
 
@@ -107,12 +97,14 @@ static vq_status check_weights(vqi_kmeans *run)
 }
 
 /* Fill in the defaults and refuse what cannot be trained on. */
-static vq_status prepare(vqi_kmeans *run, const float *x, size_t n, uint32_t d,
+static vq_status prepare(vqi_kmeans *run, vq_source *source, const vq_source *theirs,
                          const vq_kmeans_opts *opts)
 {
-    vq_status status = vqi_options(&run->opts, sizeof run->opts, opts, "vq_kmeans_opts");
+    vq_status status = vqi_source_check(source, theirs);
     if (!status)
-        status = check_options(&run->opts, n, d);
+        status = vqi_options(&run->opts, sizeof run->opts, opts, "vq_kmeans_opts");
+    if (!status)
+        status = check_options(&run->opts, source->n, source->d);
     if (status)
         return status;
     vq_kmeans_opts *o = &run->opts;
@@ -120,130 +112,131 @@ static vq_status prepare(vqi_kmeans *run, const float *x, size_t n, uint32_t d,
         o->max_iterations = DEFAULT_ITERATIONS;
     if (o->tolerance == 0)
         o->tolerance = default_tolerance;
+    if (!o->seeding_rows && o->k > MOST_PLUSPLUS)
+        o->seeding = VQ_SEEDING_RANDOM;
     if (!o->threads)
         o->threads = omp_get_max_threads();
-    run->x = x;
-    run->n = n;
-    run->d = d;
-    size_t floats;
-    if (!x || !vqi_mul(&floats, n, d))
-        return vqi_fail(VQ_E_ARG, "k-means got no rows");
-    status = check_finite(x, n, d, "row");
-    if (!status && o->seeds)
-        status = check_finite(o->seeds, o->k, d, "seed");
-    return status ? status : check_weights(run);
+    run->n = source->n;
+    run->d = source->d;
+    return check_weights(run);
 }
 
-/* What one training run holds beside the caller's rows. */
-typedef struct buffers {
+/* What one training run holds beside the rows. */
+typedef struct training {
+    const vqi_kmeans *run;
+    vq_source source;
+    vq_kmeans_stats *stats;
+    vqi_assign assign;
+    float *buffer;    /* a chunk of rows, unless they are in memory */
     float *codewords; /* k x d, before they are rounded to the storage type */
-    float *unit;      /* a chunk of unit rows, cosine only */
-    uint32_t *codes;  /* chunk */
-    float *errors;    /* chunk */
-    void *workspace;  /* of vq_nearest() */
-    size_t workspace_size;
-    double *mse; /* one for each codebook so far */
+    double *mse;      /* one for each codebook so far */
     size_t mse_room;
-    vqi_cells cells;
-} buffers;
+} training;
 
-static void buffers_clear(buffers *b)
+static void training_clear(training *t)
 {
-    vqi_free(b->codewords);
-    vqi_free(b->unit);
-    vqi_free(b->codes);
-    vqi_free(b->errors);
-    vqi_free(b->workspace);
-    vqi_free(b->mse);
-    vqi_cells_clear(&b->cells);
+    vq_kmeans_stats_free(t->stats);
+    vqi_assign_clear(&t->assign);
+    vqi_free(t->buffer);
+    vqi_free(t->codewords);
+    vqi_free(t->mse);
 }
 
-static vq_status buffers_create(buffers *b, const vqi_kmeans *run)
+/* `largest` is of the rows; seeds may be larger. */
+static vq_status training_create(training *t, float largest)
 {
-    const size_t chunk = vqi_kmeans_chunk(run);
-    const bool cosine = run->opts.metric == VQ_METRIC_COSINE;
-    const vq_status status = vqi_cells_create(&b->cells, run);
-    if (status)
+    const vqi_kmeans *run = t->run;
+    const vq_kmeans_opts *o = &run->opts;
+    vqi_stats_form form = {.k = o->k, .d = run->d, .metric = o->metric};
+    const uint32_t bits = vqi_largest_bits(t->codewords, (size_t)o->k * run->d);
+    float largest_seed, heaviest = 1;
+    memcpy(&largest_seed, &bits, sizeof largest_seed);
+    if (o->weights) {
+        const uint32_t most = vqi_largest_bits(o->weights, run->n);
+        memcpy(&heaviest, &most, sizeof heaviest);
+        form.weighted = 1;
+        form.weight_exponent = vqi_exact_exponent((double)heaviest);
+    }
+    form.value_exponent = o->metric == VQ_METRIC_COSINE
+                              ? 1 /* a unit row may be a little longer than 1 */
+                              : vqi_exact_exponent((double)fmaxf(largest, largest_seed));
+    const size_t chunk = vqi_stats_chunk(run->n, run->d);
+    vq_status status = vqi_stats_create(&t->stats, &form);
+    if (!status)
+        status = vqi_assign_create(&t->assign, &form, chunk);
+    if (status || t->source.memory)
         return status;
-    b->codewords = vqi_alloc((size_t)run->opts.k * run->d, sizeof *b->codewords);
-    b->codes = vqi_alloc(chunk, sizeof *b->codes);
-    b->errors = vqi_alloc(chunk, sizeof *b->errors);
-    if (cosine)
-        b->unit = vqi_alloc(chunk * run->d, sizeof *b->unit);
-    if (!b->codewords || !b->codes || !b->errors || (cosine && !b->unit))
-        return vqi_fail_nomem((unsigned long long)run->opts.k * run->d * sizeof *b->codewords);
+    t->buffer = vqi_alloc(chunk * run->d, sizeof *t->buffer);
+    return t->buffer ? VQ_OK
+                     : vqi_fail_nomem((unsigned long long)chunk * run->d * sizeof *t->buffer);
+}
+
+/* Rows that are not in memory may have changed since they were looked at. */
+static vq_status check_again(const training *t, const float *rows, size_t count)
+{
+    if (t->source.memory || t->run->opts.metric == VQ_METRIC_COSINE)
+        return VQ_OK;
+    const uint32_t bits = vqi_largest_bits(rows, count * t->run->d);
+    float largest;
+    memcpy(&largest, &bits, sizeof largest);
+    if (isfinite(largest) && (double)largest > ldexp(1, t->stats->form.value_exponent))
+        return vqi_fail(VQ_E_IO, "the rows of k-means are not those of the pass before (leave the "
+                                 "data alone while it is trained on)");
     return VQ_OK;
 }
 
-static vq_status append_mse(buffers *b, size_t at, double mse)
+static vq_status append_mse(training *t, size_t at, double mse)
 {
-    if (at == b->mse_room) {
+    if (at == t->mse_room) {
         const size_t room = at ? 2 * at : 32;
         double *larger = vqi_alloc(room, sizeof *larger);
         if (!larger)
             return vqi_fail_nomem((unsigned long long)room * sizeof *larger);
         if (at)
-            memcpy(larger, b->mse, at * sizeof *larger);
-        vqi_free(b->mse);
-        b->mse = larger;
-        b->mse_room = room;
+            memcpy(larger, t->mse, at * sizeof *larger);
+        vqi_free(t->mse);
+        t->mse = larger;
+        t->mse_room = room;
     }
-    b->mse[at] = mse;
+    t->mse[at] = mse;
     return VQ_OK;
 }
 
-/* The assignment half of Lloyd's iteration, chunk by chunk into the cells. */
-static vq_status assign(double *mse, buffers *b, const vqi_kmeans *run, const vq_codebook *codebook)
+/* The assignment half of Lloyd's iteration, chunk by chunk into the statistics. */
+static vq_status assign(double *mse, training *t, const vq_codebook *codebook)
 {
-    const uint32_t d = run->d;
-    const size_t chunk = vqi_kmeans_chunk(run);
-    const bool cosine = run->opts.metric == VQ_METRIC_COSINE;
-    if (!b->workspace) {
-        b->workspace_size = vq_nearest_workspace(codebook, chunk, run->opts.threads);
-        b->workspace = vqi_alloc(b->workspace_size, 1);
-        if (!b->workspace)
-            return vqi_fail_nomem(b->workspace_size);
-    }
-    vq_search_opts search = VQ_SEARCH_OPTS_INIT;
-    /* A search of microseconds is over before other threads have begun. */
-    search.threads = chunk * d * run->opts.k < ((size_t)1 << 22) ? 1 : run->opts.threads;
-    search.workspace = b->workspace;
-    search.workspace_size = b->workspace_size;
-    vqi_cells_reset(&b->cells, run);
+    const vqi_kmeans *run = t->run;
+    const size_t chunk = t->assign.chunk;
+    const float *weights = run->opts.weights;
+    vqi_stats_reset(t->stats);
     for (size_t first = 0; first < run->n; first += chunk) {
         const size_t count = run->n - first < chunk ? run->n - first : chunk;
-        const float *rows = run->x + first * d;
-        if (cosine) {
-#pragma omp parallel for schedule(static) num_threads(run->opts.threads)
-            for (size_t i = 0; i < count; i++)
-                vqi_kmeans_row(run, first + i, b->unit + i * d);
-            rows = b->unit;
-        }
-        const vq_status status = vq_nearest(b->codes, b->errors, codebook, rows, count, &search);
+        const float *rows;
+        vq_status status = vqi_source_read(&rows, &t->source, t->buffer, first, count);
         if (status)
             return status;
-        if (cosine)
-            for (size_t i = 0; i < count; i++)
-                b->errors[i] = 1 - b->errors[i];
-        vqi_cells_add(&b->cells, run, first, rows, b->codes, b->errors, count);
+        status = check_again(t, rows, count);
+        if (!status)
+            status = vqi_assign_rows(t->stats, &t->assign, codebook, rows, count, first,
+                                     weights ? weights + first : NULL, run->opts.threads);
+        vqi_source_done(&t->source, first, count);
+        if (status)
+            return status;
     }
     /* Rounded codewords may be a little too long, and a cosine with them above 1. */
-    const double error = b->cells.error < 0 ? 0 : b->cells.error;
-    *mse = (cosine ? 2 : 1) * error / run->weight / d;
-    if (!isfinite(*mse))
-        return vqi_fail(VQ_E_NONFINITE, "the squared distances of k-means overflow float32 (scale "
-                                        "the rows down)");
+    const double error = fmax(vq_kmeans_stats_objective(t->stats), 0);
+    *mse = (run->opts.metric == VQ_METRIC_COSINE ? 2 : 1) * error / run->weight / run->d;
     return VQ_OK;
 }
 
-static void fill_report(vq_kmeans_report *report, buffers *b, const vqi_kmeans *run)
+static void fill_report(vq_kmeans_report *report, training *t)
 {
-    const uint32_t k = run->opts.k;
-    report->mse = b->mse;
-    b->mse = NULL;
+    const uint32_t k = t->run->opts.k;
+    report->mse = t->mse;
+    t->mse = NULL;
     for (uint32_t c = 0; c < k; c++)
-        if (b->cells.rows[c]) {
-            const double share = b->cells.weight[c] / run->weight;
+        if (t->stats->rows[c]) {
+            const double share = vqi_stats_weight(t->stats, c) / t->run->weight;
             report->used++;
             report->entropy_bits -= share * log2(share);
         }
@@ -253,9 +246,9 @@ static void fill_report(vq_kmeans_report *report, buffers *b, const vqi_kmeans *
     report->perplexity = exp2(report->entropy_bits);
 }
 
-static vq_status iterate(vq_codebook **out, vq_kmeans_report *report, buffers *b,
-                         const vqi_kmeans *run)
+static vq_status iterate(vq_codebook **out, vq_kmeans_report *report, training *t)
 {
+    const vqi_kmeans *run = t->run;
     const vq_kmeans_opts *o = &run->opts;
     vq_codebook *codebook = NULL;
     uint32_t revived = 0;
@@ -263,54 +256,90 @@ static vq_status iterate(vq_codebook **out, vq_kmeans_report *report, buffers *b
     for (uint32_t i = 0;; i++) {
         double mse = 0;
         /* Rounding to the storage type happens here, so that every MSE is of what could be saved. */
-        status = vq_codebook_create(&codebook, b->codewords, o->k, run->d, o->metric, o->storage);
+        status = vq_codebook_create(&codebook, t->codewords, o->k, run->d, o->metric, o->storage);
         if (!status)
-            status = assign(&mse, b, run, codebook);
+            status = assign(&mse, t, codebook);
         if (!status)
-            status = append_mse(b, i, mse);
+            status = append_mse(t, i, mse);
         if (!status && i)
             status = vqi_kmeans_tell(run, o->k, i, mse);
         if (status)
             break;
         report->iterations = i;
         report->converged = i && !revived && o->tolerance >= 0 &&
-                            b->mse[i - 1] - mse <= o->tolerance * b->mse[i - 1];
+                            t->mse[i - 1] - mse <= o->tolerance * t->mse[i - 1];
         if (report->converged || i == o->max_iterations) {
-            fill_report(report, b, run);
+            fill_report(report, t);
             *out = codebook;
             return VQ_OK;
         }
         vq_codebook_free(codebook);
         codebook = NULL;
-        revived = vqi_cells_update(b->codewords, &b->cells, run);
+        status = vqi_stats_move(t->codewords, &revived, t->stats, o->empty, o->threads);
+        if (status)
+            break;
         report->revived += revived;
     }
     vq_codebook_free(codebook);
     return status;
 }
 
-vq_status vq_kmeans_train(vq_codebook **out, vq_kmeans_report *report, const float *x, size_t n,
-                          uint32_t d, const vq_kmeans_opts *opts)
+/* The first codewords; the rows that they were found in are let go before the room for training is taken. */
+static vq_status find_seeds(training *t, float *largest)
+{
+    const vqi_kmeans *run = t->run;
+    const size_t k = run->opts.k, d = run->d;
+    vqi_sample sample = {0};
+    vq_status status = vqi_kmeans_look(&sample, largest, &t->source, run);
+    if (!status && run->opts.seeds)
+        status = check_seeds(run);
+    if (!status) {
+        size_t floats;
+        t->codewords = vqi_mul(&floats, k, d) ? vqi_alloc(floats, sizeof *t->codewords) : NULL;
+        if (!t->codewords)
+            status = vqi_fail_nomem((unsigned long long)k * d * sizeof *t->codewords);
+    }
+    if (!status) {
+        vqi_kmeans seeding = *run;
+        seeding.x = sample.x;
+        seeding.n = sample.n;
+        seeding.opts.weights = sample.weights;
+        status = vqi_kmeans_seed(t->codewords, &seeding);
+    }
+    vqi_sample_clear(&sample);
+    return status;
+}
+
+vq_status vq_kmeans_train_source(vq_codebook **out, vq_kmeans_report *report,
+                                 const vq_source *source, const vq_kmeans_opts *opts)
 {
     vqi_kmeans run = {0};
-    buffers b = {0};
+    training t = {.run = &run};
     vq_kmeans_report own = {0};
+    float largest = 0;
     *out = NULL;
     if (report)
         *report = own;
-    vq_status status = prepare(&run, x, n, d, opts);
+    vq_status status = prepare(&run, &t.source, source, opts);
     if (!status)
-        status = buffers_create(&b, &run);
+        status = find_seeds(&t, &largest);
     if (!status)
-        status = vqi_kmeans_seed(b.codewords, &run);
+        status = training_create(&t, largest);
     if (!status)
-        status = iterate(out, &own, &b, &run);
-    buffers_clear(&b);
+        status = iterate(out, &own, &t);
+    training_clear(&t);
     if (report && !status)
         *report = own;
     else
         vq_kmeans_report_clear(&own);
     return status;
+}
+
+vq_status vq_kmeans_train(vq_codebook **out, vq_kmeans_report *report, const float *x, size_t n,
+                          uint32_t d, const vq_kmeans_opts *opts)
+{
+    const vq_source source = vq_source_from_memory(x, n, d);
+    return vq_kmeans_train_source(out, report, &source, opts);
 }
 
 void vq_kmeans_report_clear(vq_kmeans_report *report)

@@ -3,7 +3,7 @@
  * @file vq/kmeans.h
  * k-means: codebook training by Lloyd's iteration (Lloyd 1982; Linde, Buzo and Gray 1980) from k-means++
  * seeds (Arthur and Vassilvitskii 2007, greedy variant). The codebook is bit-identical for any number
- * of threads, any SIMD path and any BLAS: means are summed in double, in the order of the rows.
+ * of threads, any SIMD path and any way the rows are cut into chunks: sums are of integers, and do not round.
  */
 #ifndef VQ_KMEANS_H
 #define VQ_KMEANS_H
@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "vq/codebook.h"
+#include "vq/source.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -59,12 +60,16 @@ typedef struct vq_kmeans_opts {
     int (*progress)(void *context,
                     const vq_kmeans_progress *progress); /**< not 0 = stop: VQ_E_CANCELLED */
     void *progress_context;
+    /** Seeds are chosen from a sample of at most so many rows, spread over all (by weight), if there are
+     *  more. 0 = 128 k, or 2 k with random seeding, but at least 131072 and at most 256 MiB or 16 k; and with
+     *  more than 8192 codewords random seeding, since greedy k-means++ takes time in proportion to k^2. */
+    size_t seeding_rows;
 } vq_kmeans_opts;
 
 #define VQ_KMEANS_OPTS_INIT                                                                        \
     {                                                                                              \
         sizeof(vq_kmeans_opts), 0, VQ_METRIC_EUCLIDEAN, VQ_DTYPE_F32, 0, 0.0, 0,                   \
-            VQ_SEEDING_KMEANSPP, NULL, NULL, VQ_EMPTY_FARTHEST, 0, NULL, NULL                      \
+            VQ_SEEDING_KMEANSPP, NULL, NULL, VQ_EMPTY_FARTHEST, 0, NULL, NULL, 0                   \
     }
 
 /** What a training run did. mse is owned; vq_kmeans_report_clear() frees it. */
@@ -82,21 +87,31 @@ typedef struct vq_kmeans_report {
 } vq_kmeans_report;
 
 /**
- * Train a codebook. Memory beyond x: K x d doubles and one chunk, and while seeding 40 n bytes, K x (2 + ln K)
- * floats and 4 MiB.
+ * Train a codebook from rows in memory. As vq_kmeans_train_source() with vq_source_from_memory().
+ * @param x n x d, row-major, finite; borrowed.
+ */
+VQ_API vq_status vq_kmeans_train(vq_codebook **out, vq_kmeans_report *report, const float *x,
+                                 size_t n, uint32_t d, const vq_kmeans_opts *opts);
+
+/**
+ * Train a codebook from rows that are read chunk by chunk: once to look at them and to gather the rows that
+ * seeds are chosen from, then once for each iteration and once for the result. Memory beyond the rows: 24 to 32
+ * bytes x K x d and a chunk of 16 MiB; before that, while seeding, the sample (unless it is all of rows in
+ * memory), 40 bytes for each row of it, K x (2 + ln K) floats and 4 MiB.
  * Under the cosine metric mse is 2 - 2 x mean cosine, divided by d: the MSE between unit vectors. A
  * zero row has the cosine 0 with every codeword: it takes code 0 and moves nothing.
  *
  * @param[out] out    owned by the caller on VQ_OK, free with vq_codebook_free().
  * @param[out] report NULL, or a struct to fill; free its array with vq_kmeans_report_clear().
- * @param      x      n x d, row-major, finite; borrowed.
+ * @param      source n rows of d floats, finite; borrowed.
  * @return VQ_OK; VQ_E_ARG (n = 0, n < k, d = 0, a bad option: the sentence names it; only zero rows
  *         under the cosine metric); VQ_E_NONFINITE (rows, seeds or weights, or squared distances that
- *         overflow float32); VQ_E_NOMEM; VQ_E_CANCELLED. Fewer than k distinct rows are no
- *         error: the spare codewords repeat others and count as dead.
+ *         overflow float32); VQ_E_NOMEM; VQ_E_CANCELLED; VQ_E_IO (rows that change from pass to pass); what the
+ *         source says. Fewer than k distinct rows are no error: the spare codewords repeat others and count
+ *         as dead.
  */
-VQ_API vq_status vq_kmeans_train(vq_codebook **out, vq_kmeans_report *report, const float *x,
-                                 size_t n, uint32_t d, const vq_kmeans_opts *opts);
+VQ_API vq_status vq_kmeans_train_source(vq_codebook **out, vq_kmeans_report *report,
+                                        const vq_source *source, const vq_kmeans_opts *opts);
 
 VQ_API void vq_kmeans_report_clear(vq_kmeans_report *report);
 

@@ -1,244 +1,181 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The update half of Lloyd's iteration: sums over cells, means, and what becomes of empty cells. */
-#include "vq/kmeans_internal.h"
-
+/* The assignment half of Lloyd's iteration: rows to codewords, and into the statistics of their cells. */
 #include <math.h>
 #include <omp.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "vq/error_internal.h"
+#include "vq/kmeans_stats_internal.h"
 #include "vq/memory_internal.h"
 
-vq_status vqi_cells_create(vqi_cells *cells, const vqi_kmeans *run)
+vq_status vqi_assign_create(vqi_assign *a, const vqi_stats_form *form, size_t chunk)
 {
-    const size_t k = run->opts.k, d = run->d;
-    size_t sums = 0;
-    memset(cells, 0, sizeof *cells);
-    if (vqi_mul(&sums, k, d))
-        cells->sum = vqi_alloc(sums, sizeof *cells->sum);
-    cells->weight = vqi_alloc(k, sizeof *cells->weight);
-    cells->cost = vqi_alloc(k, sizeof *cells->cost);
-    cells->rows = vqi_alloc(k, sizeof *cells->rows);
-    cells->worst = vqi_alloc(k, sizeof *cells->worst);
-    cells->worst_row = vqi_alloc(k, sizeof *cells->worst_row);
-    cells->first = vqi_alloc(k + 1, sizeof *cells->first);
-    cells->order = vqi_alloc(vqi_kmeans_chunk(run), sizeof *cells->order);
-    cells->donors = vqi_alloc(k, sizeof *cells->donors);
-    cells->scratch = vqi_alloc(d, sizeof *cells->scratch);
-    if (cells->sum && cells->weight && cells->cost && cells->rows && cells->worst &&
-        cells->worst_row && cells->first && cells->order && cells->donors && cells->scratch)
+    const bool cosine = form->metric == VQ_METRIC_COSINE;
+    memset(a, 0, sizeof *a);
+    a->chunk = chunk;
+    if (cosine)
+        a->unit = vqi_alloc(chunk * form->d, sizeof *a->unit);
+    a->codes = vqi_alloc(chunk, sizeof *a->codes);
+    a->errors = vqi_alloc(chunk, sizeof *a->errors);
+    a->first = vqi_alloc((size_t)form->k + 1, sizeof *a->first);
+    a->order = vqi_alloc(chunk, sizeof *a->order);
+    if (a->codes && a->errors && a->first && a->order && (a->unit || !cosine))
         return VQ_OK;
-    vqi_cells_clear(cells);
-    return vqi_fail_nomem((unsigned long long)k * d * sizeof *cells->sum);
+    vqi_assign_clear(a);
+    return vqi_fail_nomem((unsigned long long)chunk * (cosine ? form->d : 1) * sizeof *a->unit);
 }
 
-void vqi_cells_clear(vqi_cells *cells)
+void vqi_assign_clear(vqi_assign *a)
 {
-    vqi_free(cells->sum);
-    vqi_free(cells->weight);
-    vqi_free(cells->cost);
-    vqi_free(cells->rows);
-    vqi_free(cells->worst);
-    vqi_free(cells->worst_row);
-    vqi_free(cells->first);
-    vqi_free(cells->order);
-    vqi_free(cells->donors);
-    vqi_free(cells->scratch);
-    memset(cells, 0, sizeof *cells);
+    vqi_free(a->unit);
+    vqi_free(a->codes);
+    vqi_free(a->errors);
+    vqi_free(a->first);
+    vqi_free(a->order);
+    vqi_free(a->workspace);
+    memset(a, 0, sizeof *a);
 }
 
-void vqi_cells_reset(vqi_cells *cells, const vqi_kmeans *run)
+void vqi_unit_row(float *out, const float *row, uint32_t d)
 {
-    const size_t k = run->opts.k;
-    memset(cells->sum, 0, k * run->d * sizeof *cells->sum);
-    memset(cells->weight, 0, k * sizeof *cells->weight);
-    memset(cells->cost, 0, k * sizeof *cells->cost);
-    memset(cells->rows, 0, k * sizeof *cells->rows);
-    memset(cells->worst, 0, k * sizeof *cells->worst);
-    memset(cells->worst_row, 0, k * sizeof *cells->worst_row);
-    cells->error = 0;
+    double square = 0;
+    for (uint32_t j = 0; j < d; j++)
+        square += (double)row[j] * (double)row[j];
+    const double inverse = square > 0 ? 1 / sqrt(square) : 0;
+    for (uint32_t j = 0; j < d; j++)
+        out[j] = (float)((double)row[j] * inverse);
 }
 
-/* Counting sort: order[first[c] .. first[c + 1]) are the rows of cell c, rising. */
-static void sort_by_cell(vqi_cells *cells, uint32_t k, const uint32_t *codes, size_t count)
+/* Counting sort: order[first[c] .. first[c + 1]) are the rows of cell c that have a weight, rising. */
+static void sort_by_cell(vqi_assign *a, uint32_t k, const float *weights, size_t count)
 {
-    uint32_t *first = cells->first;
+    uint32_t *first = a->first;
     memset(first, 0, ((size_t)k + 1) * sizeof *first);
     for (size_t i = 0; i < count; i++)
-        first[codes[i] + 1]++;
+        if (!weights || weights[i] > 0)
+            first[a->codes[i] + 1]++;
     for (uint32_t c = 0; c < k; c++)
         first[c + 1] += first[c];
     for (size_t i = 0; i < count; i++)
-        cells->order[first[codes[i]]++] = (uint32_t)i;
+        if (!weights || weights[i] > 0)
+            a->order[first[a->codes[i]]++] = (uint32_t)i;
     /* Placing moved every start to the next one's: move them back. */
     memmove(first + 1, first, k * sizeof *first);
     first[0] = 0;
 }
 
-static void add_row(double *restrict sum, const float *restrict row, double weight, uint32_t d)
-{
-    for (uint32_t j = 0; j < d; j++)
-        sum[j] += weight * (double)row[j];
-}
-
 /* A zero row under the cosine metric has an error, but no place where a codeword would serve it. */
-static bool can_be_served(const vqi_kmeans *run, const float *row)
+static bool can_be_served(const vq_kmeans_stats *stats, const float *row)
 {
-    bool serves = run->opts.metric != VQ_METRIC_COSINE;
-    for (uint32_t j = 0; j < run->d && !serves; j++)
+    bool serves = stats->form.metric != VQ_METRIC_COSINE;
+    for (uint32_t j = 0; j < stats->form.d && !serves; j++)
         serves = row[j] != 0;
     return serves;
 }
 
-void vqi_cells_add(vqi_cells *cells, const vqi_kmeans *run, size_t first, const float *rows,
-                   const uint32_t *codes, const float *errors, size_t count)
+/* The errors of a cell's rows, and the worst of them. */
+static void add_errors(vq_kmeans_stats *stats, uint32_t cell, const vqi_assign *a,
+                       const float *rows, uint64_t number, const float *weights)
 {
-    const uint32_t k = run->opts.k, d = run->d;
-    const int threads = count * d < ((size_t)1 << 18) ? 1 : run->opts.threads;
-    for (size_t i = 0; i < count; i++)
-        cells->error += (double)vqi_kmeans_weight(run, first + i) * (double)errors[i];
-    sort_by_cell(cells, k, codes, count);
-    /* Threads share out the cells, so that each sum has one order whatever their number. */
-#pragma omp parallel for schedule(dynamic, 16) num_threads(threads)
-    for (uint32_t c = 0; c < k; c++)
-        for (uint32_t o = cells->first[c]; o < cells->first[c + 1]; o++) {
-            const size_t i = cells->order[o];
-            const float weight = vqi_kmeans_weight(run, first + i);
-            if (!(weight > 0))
-                continue;
-            add_row(cells->sum + (size_t)c * d, rows + i * d, (double)weight, d);
-            cells->weight[c] += (double)weight;
-            cells->cost[c] += (double)weight * (double)errors[i];
-            cells->rows[c]++;
-            if (errors[i] > cells->worst[c] && can_be_served(run, rows + i * d)) {
-                cells->worst[c] = errors[i];
-                cells->worst_row[c] = first + i;
-            }
-        }
-}
-
-/* Largest value first; of equal values the lowest cell. */
-static bool goes_before(const vqi_donor *a, const vqi_donor *b)
-{
-    return a->value > b->value || (a->value == b->value && a->cell < b->cell);
-}
-
-static void sift_down(vqi_donor *heap, size_t size, size_t at)
-{
-    for (;;) {
-        size_t child = 2 * at + 1;
-        if (child >= size)
-            return;
-        if (child + 1 < size && goes_before(&heap[child + 1], &heap[child]))
-            child++;
-        if (!goes_before(&heap[child], &heap[at]))
-            return;
-        const vqi_donor swap = heap[at];
-        heap[at] = heap[child];
-        heap[child] = swap;
-        at = child;
-    }
-}
-
-/* The cells that can give a row away and still have a mean worth the name, as a heap. */
-static size_t find_donors(vqi_cells *cells, const vqi_kmeans *run)
-{
-    size_t size = 0;
-    for (uint32_t c = 0; c < run->opts.k; c++) {
-        if (cells->rows[c] < 2 || !(cells->worst[c] > 0))
+    const size_t k = stats->form.k, d = stats->form.d;
+    float worst = stats->worst[cell];
+    uint64_t lowest = stats->number[cell];
+    const float *worst_row = NULL;
+    for (uint32_t o = a->first[cell]; o < a->first[cell + 1]; o++) {
+        const size_t i = a->order[o];
+        const float error = a->errors[i], weight = weights ? weights[i] : 1;
+        vqi_exact_add(stats->cost + cell, k, &stats->cost_grid, VQI_EXACT_LIMBS,
+                      (double)weight * (double)error);
+        if (stats->weight)
+            vqi_exact_add(stats->weight + cell, k, &stats->weight_grid, VQI_EXACT_LIMBS,
+                          (double)weight);
+        if (!(error > 0) || error < worst || (!(error > worst) && number + i >= lowest) ||
+            !can_be_served(stats, rows + i * d))
             continue;
-        /* What stays must not be the rounding error of what goes. */
-        const double weight = (double)vqi_kmeans_weight(run, cells->worst_row[c]);
-        if (cells->weight[c] - weight < weight * 0x1p-20)
+        worst = error;
+        lowest = number + i;
+        worst_row = rows + i * d;
+        stats->worst_mass[cell] = weight;
+    }
+    if (worst_row) {
+        stats->worst[cell] = worst;
+        stats->number[cell] = lowest;
+        memcpy(stats->worst_row + cell * d, worst_row, d * sizeof *worst_row);
+    }
+}
+
+static vq_status check_errors(const vq_kmeans_stats *stats, const float *errors, size_t count)
+{
+    const uint32_t bits = vqi_largest_bits(errors, count);
+    float largest;
+    memcpy(&largest, &bits, sizeof largest);
+    if (!isfinite(largest))
+        return vqi_fail(VQ_E_NONFINITE, "the squared distances of k-means overflow float32 (scale "
+                                        "the rows down)");
+    if ((double)largest > stats->largest_error)
+        return vqi_fail(VQ_E_ARG,
+                        "a squared distance of %g, and the bounds allow %g (rows and codebook are "
+                        "not those that the statistics were made for)",
+                        (double)largest, stats->largest_error);
+    return VQ_OK;
+}
+
+static vq_status add_to_cells(vq_kmeans_stats *stats, vqi_assign *a, const float *rows,
+                              size_t count, uint64_t number, const float *weights, int threads)
+{
+    const uint32_t k = stats->form.k, d = stats->form.d;
+    const vq_status status = check_errors(stats, a->errors, count);
+    if (status)
+        return status;
+    if (stats->uncarried + count > VQI_EXACT_CHUNK)
+        vqi_stats_carry(stats, threads);
+    stats->uncarried += count;
+    sort_by_cell(a, k, weights, count);
+    stats->total += a->first[k];
+    vqi_exact_rows_fn *add_rows = vqi_exact_rows_kernel(stats->limbs);
+    const int some = count * d < ((size_t)1 << 18) ? 1 : threads;
+#pragma omp parallel for schedule(dynamic, 16) num_threads(some)
+    for (uint32_t c = 0; c < k; c++) {
+        const uint32_t first = a->first[c], members = a->first[c + 1] - first;
+        if (!members)
             continue;
-        const bool split = run->opts.empty == VQ_EMPTY_SPLIT;
-        const vqi_donor donor = {split ? cells->cost[c] : (double)cells->worst[c], c};
-        cells->donors[size++] = donor;
+        stats->rows[c] += members;
+        add_rows(stats->sum + (size_t)c * d, (size_t)k * d, &stats->sum_grid, rows,
+                 a->order + first, members, d, weights);
+        add_errors(stats, c, a, rows, number, weights);
     }
-    for (size_t i = size / 2; i-- > 0;)
-        sift_down(cells->donors, size, i);
-    return size;
+    return VQ_OK;
 }
 
-static uint32_t pop_donor(vqi_donor *heap, size_t *size)
+vq_status vqi_assign_rows(vq_kmeans_stats *stats, vqi_assign *a, const vq_codebook *codebook,
+                          const float *rows, size_t count, uint64_t number, const float *weights,
+                          int threads)
 {
-    const uint32_t cell = heap[0].cell;
-    heap[0] = heap[--*size];
-    sift_down(heap, *size, 0);
-    return cell;
-}
-
-/* The worst-served row of `donor` becomes the one row of the empty cell. */
-static void give_row(vqi_cells *cells, const vqi_kmeans *run, uint32_t empty, uint32_t donor)
-{
-    const uint32_t d = run->d;
-    const size_t row = cells->worst_row[donor];
-    const double weight = (double)vqi_kmeans_weight(run, row);
-    const float *x = vqi_kmeans_row(run, row, cells->scratch);
-    memset(cells->sum + (size_t)empty * d, 0, d * sizeof *cells->sum);
-    add_row(cells->sum + (size_t)empty * d, x, weight, d);
-    add_row(cells->sum + (size_t)donor * d, x, -weight, d);
-    cells->weight[empty] = weight;
-    cells->weight[donor] -= weight;
-    cells->rows[empty] = 1;
-    cells->rows[donor]--;
-}
-
-/* The two codewords stand either side of the donor's mean, on the line to its worst-served row. */
-static void split_cell(float *codewords, const vqi_cells *cells, const vqi_kmeans *run,
-                       uint32_t empty, uint32_t donor)
-{
-    const uint32_t d = run->d;
-    const float *x = vqi_kmeans_row(run, cells->worst_row[donor], cells->scratch);
-    float *left = codewords + (size_t)donor * d, *right = codewords + (size_t)empty * d;
-    for (uint32_t j = 0; j < d; j++) {
-        const double mean = (double)left[j], step = ((double)x[j] - mean) * 0x1p-6;
-        left[j] = (float)(mean - step);
-        right[j] = (float)(mean + step);
+    const uint32_t d = stats->form.d;
+    const bool cosine = stats->form.metric == VQ_METRIC_COSINE;
+    if (!a->workspace) {
+        a->workspace_size = vq_nearest_workspace(codebook, a->chunk, threads);
+        a->workspace = vqi_alloc(a->workspace_size, 1);
+        if (!a->workspace)
+            return vqi_fail_nomem(a->workspace_size);
     }
-}
-
-/* The mean, or under the cosine metric its direction; a cell without either keeps its codeword. */
-static void move_to_mean(float *codeword, const double *sum, double weight, const vqi_kmeans *run)
-{
-    const uint32_t d = run->d;
-    double divisor = weight;
-    if (run->opts.metric == VQ_METRIC_COSINE) {
-        double square = 0;
-        for (uint32_t j = 0; j < d; j++)
-            square += sum[j] * sum[j];
-        divisor = sqrt(square);
-        if (divisor <= 1e-12 * weight)
-            return;
+    if (cosine) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+        for (size_t i = 0; i < count; i++)
+            vqi_unit_row(a->unit + i * d, rows + i * d, d);
+        rows = a->unit;
     }
-    for (uint32_t j = 0; j < d; j++)
-        codeword[j] = (float)(sum[j] / divisor);
-}
-
-uint32_t vqi_cells_update(float *codewords, vqi_cells *cells, const vqi_kmeans *run)
-{
-    const uint32_t k = run->opts.k, d = run->d;
-    const vq_empty_policy policy = run->opts.empty;
-    size_t donors = 0;
-    uint32_t moved = 0;
-    if (policy != VQ_EMPTY_KEEP)
-        donors = find_donors(cells, run);
-    if (policy == VQ_EMPTY_FARTHEST)
-        for (uint32_t c = 0; c < k && donors; c++)
-            if (!cells->rows[c]) {
-                give_row(cells, run, c, pop_donor(cells->donors, &donors));
-                moved++;
-            }
-    for (uint32_t c = 0; c < k; c++)
-        if (cells->rows[c])
-            move_to_mean(codewords + (size_t)c * d, cells->sum + (size_t)c * d, cells->weight[c],
-                         run);
-    if (policy == VQ_EMPTY_SPLIT)
-        for (uint32_t c = 0; c < k && donors; c++)
-            if (!cells->rows[c]) {
-                split_cell(codewords, cells, run, c, pop_donor(cells->donors, &donors));
-                moved++;
-            }
-    return moved;
+    vq_search_opts search = VQ_SEARCH_OPTS_INIT;
+    /* A search of microseconds is over before other threads have begun. */
+    search.threads = count * d * stats->form.k < ((size_t)1 << 22) ? 1 : threads;
+    search.workspace = a->workspace;
+    search.workspace_size = a->workspace_size;
+    const vq_status status = vq_nearest(a->codes, a->errors, codebook, rows, count, &search);
+    if (status)
+        return status;
+    if (cosine)
+        for (size_t i = 0; i < count; i++)
+            a->errors[i] = 1 - a->errors[i];
+    return add_to_cells(stats, a, rows, count, number, weights, threads);
 }
