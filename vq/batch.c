@@ -80,16 +80,6 @@ int vqi_batch_counts(const vqi_batch *b, const float *row, const float *weights,
     return counts;
 }
 
-void vqi_unit_row(float *unit, const float *row, uint32_t d)
-{
-    double square = 0;
-    for (uint32_t j = 0; j < d; j++)
-        square += (double)row[j] * (double)row[j];
-    const double inverse = square > 0 ? 1 / sqrt(square) : 0;
-    for (uint32_t j = 0; j < d; j++)
-        unit[j] = (float)((double)row[j] * inverse);
-}
-
 /* Counting sort: order[first[c] .. first[c + 1]) are the rows of cell c, rising. */
 static void sort_by_cell(vqi_batch *b, const uint32_t *codes, size_t count)
 {

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "vq/codebook.h"
+#include "vq/kmeans_stats_internal.h" /* vqi_unit_row() */
 #include "vq/random_internal.h"
 
 typedef struct vqi_batch {
@@ -41,9 +42,6 @@ vq_status vqi_batch_check(const float *x, size_t n, uint32_t d, const float *wei
 
 /** A row that counts: it has a weight and, under the cosine metric, a direction. */
 int vqi_batch_counts(const vqi_batch *batch, const float *row, const float *weights, size_t i);
-
-/** row / |row|; a zero row stays zero. */
-void vqi_unit_row(float *unit, const float *row, uint32_t d);
 
 /**
  * Add rows whose cells are known.
