@@ -9,7 +9,7 @@ enum {
     VQI_MAX_CODEWORDS = 1 << 24,
     VQI_LANES = 16,           /* the floats of the widest register */
     VQI_GROUP = 64,           /* codewords that a filter scores at once: four to a lane */
-    VQI_MOST_BYTES = 1 << 16, /* dimensions whose int8 products fit the int32 sums */
+    VQI_MOST_BYTES = 1 << 14, /* dimensions whose int8 products take less than 29 bits */
     VQI_MOST_FILTERED =
         1 << 20 /* dimensions at which the bounds of float32 sums are still worth something */
 };

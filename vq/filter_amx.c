@@ -22,12 +22,12 @@ static __mmask16 first_lanes(size_t d, size_t i)
     return i >= d ? 0 : d - i >= 16 ? 0xffff : (__mmask16)((1u << (d - i)) - 1);
 }
 
-static float pack_row(vqi_block *block, size_t r, uint32_t d)
+static void pack_row(vqi_block *block, size_t r, size_t d)
 {
     const float *x = block->centred + r * d;
-    uint16_t *out = (uint16_t *)(void *)((char *)block->packed + r * row_bytes(d));
+    uint16_t *out = (uint16_t *)(void *)((char *)block->packed + r * row_bytes((uint32_t)d));
     __m512 squares = _mm512_setzero_ps();
-    for (size_t i = 0; i < row_bytes(d) / sizeof *out; i += 16) {
+    for (size_t i = 0; i < row_bytes((uint32_t)d) / sizeof *out; i += 16) {
         const __m512 v = _mm512_maskz_loadu_ps(first_lanes(d, i), x + i);
         const __m256i half = (__m256i)_mm512_cvtneps_pbh(v);
         const __m512 read = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
@@ -35,7 +35,13 @@ static float pack_row(vqi_block *block, size_t r, uint32_t d)
         squares = _mm512_fmadd_ps(error, error, squares);
         _mm256_storeu_si256((__m256i *)(void *)(out + i), half);
     }
-    return sqrtf(_mm512_reduce_add_ps(squares));
+    block->error[r] = sqrtf(_mm512_reduce_add_ps(squares));
+}
+
+static void pack(vqi_block *block, const vq_codebook *codebook)
+{
+    for (size_t r = 0; r < block->rows; r++)
+        pack_row(block, r, codebook->d);
 }
 
 typedef struct tile_shape {
@@ -107,4 +113,4 @@ static void peaks_of(float *peaks, const vqi_block *block, const vq_codebook *co
 }
 
 const vqi_filter vqi_filter_amx = {
-    .name = "bf16", .row_bytes = row_bytes, .pack_row = pack_row, .peaks = peaks_of};
+    .name = "bf16", .row_bytes = row_bytes, .pack = pack, .peaks = peaks_of};

@@ -53,10 +53,14 @@ INLINE vec load_some(const float *p, size_t count)
 
 INLINE float sum_of(vec v)
 {
+#if LANES == 16
+    return _mm512_reduce_add_ps((__m512)v);
+#else
     float sum = 0;
     for (int l = 0; l < LANES / 2; l++)
         sum += v[l] + v[l + LANES / 2];
     return sum;
+#endif
 }
 
 /* sums[j] = the sum of the lanes of v[j]. */
@@ -128,22 +132,30 @@ static void peaks_of(float *peaks, const vqi_block *block, const vq_codebook *co
     }
 }
 
-static float centre_row(float *out, const float *x, const float *centre, size_t d)
+static int centre(vqi_block *block, const float *x, const vq_codebook *codebook)
 {
-    vec sum = {0};
-    size_t i = 0;
-    for (; i + LANES <= d; i += LANES) {
-        const vec t = LOAD(x + i) - LOAD(centre + i);
-        STORE(out + i, t);
-        sum += t * t;
+    const size_t d = codebook->d;
+    const float *m = codebook->centre;
+    float bad = 0; /* 0 * finite is 0; 0 * NaN and 0 * infinity are NaN, which stays */
+    for (size_t r = 0; r < block->rows; r++, x += d) {
+        float *out = block->centred + r * d;
+        vec sum = {0};
+        size_t i = 0;
+        for (; i + LANES <= d; i += LANES) {
+            const vec t = LOAD(x + i) - LOAD(m + i);
+            STORE(out + i, t);
+            sum += t * t;
+        }
+        if (i < d) {
+            const vec t = load_some(x + i, d - i) - load_some(m + i, d - i);
+            STORE(out + i,
+                  t); /* zeros beyond the row, where the next row or a register of room follows */
+            sum += t * t;
+        }
+        block->square[r] = sum_of(sum);
+        bad += block->square[r] * 0.0f;
     }
-    float rest = 0;
-    for (; i < d; i++) {
-        const float t = x[i] - centre[i];
-        out[i] = t;
-        rest += t * t;
-    }
-    return sum_of(sum) + rest;
+    return bad == 0;
 }
 
 INLINE float largest_of(vec v)
@@ -174,66 +186,102 @@ INLINE uint32_t at_least(vec s, float lowest)
 #endif
 }
 
-static size_t find_lanes(uint16_t *lanes, float *lowest, const float *peaks, size_t groups,
-                         float margin)
+static void find_tops(float *tops, const float *peaks, size_t rows, size_t groups)
 {
-    vec a = LOAD(peaks), b = a;
     const size_t count = groups * VQI_LANES;
-    for (size_t i = 0; i < count; i += VQI_LANES)
-        for (size_t j = i; j < i + VQI_LANES; j += 2 * LANES) {
-            a = larger(LOAD(peaks + j), a);
-            if (LANES < VQI_LANES)
-                b = larger(LOAD(peaks + j + LANES % VQI_LANES), b);
-        }
-    const float top = largest_of(larger(a, b));
-    if (top < *lowest)
-        return 0;
-    const float raised = vqi_below(top, margin);
-    if (raised > *lowest)
-        *lowest = raised;
-    /* Mostly one register of all has one lane: gather their bits, so that no branch has to guess which. */
-    uint64_t registers = 0;
-    uint16_t bits[VQI_MOST_LANES / LANES];
-    for (size_t i = 0; i < count / LANES; i++) {
-        bits[i] = (uint16_t)at_least(LOAD(peaks + i * LANES), *lowest);
-        registers |= (uint64_t)(bits[i] != 0) << i;
+    for (size_t r = 0; r < rows; r++, peaks += count) {
+        vec a = LOAD(peaks), b = LOAD(peaks + LANES % VQI_LANES);
+        for (size_t i = 0; i < count; i += VQI_LANES)
+            for (size_t j = i; j < i + VQI_LANES; j += 2 * LANES) {
+                a = larger(LOAD(peaks + j), a);
+                if (LANES < VQI_LANES)
+                    b = larger(LOAD(peaks + j + LANES % VQI_LANES), b);
+            }
+        tops[r] = largest_of(larger(a, b));
     }
-    size_t n = 0;
-    for (; registers; registers &= registers - 1) {
-        const uint32_t i = (uint32_t)__builtin_ctzll(registers);
-        for (uint32_t left = bits[i]; left; left &= left - 1)
-            lanes[n++] = (uint16_t)(i * LANES + (uint32_t)__builtin_ctz(left));
+}
+
+/* 64 peaks from `peaks` on: bit i is set if peak i is at least `lowest`. */
+INLINE uint64_t bits_of_64(const float *peaks, float lowest)
+{
+#if LANES == 16
+    const __m512 limit = _mm512_set1_ps(lowest);
+    const __mmask16 a = _mm512_cmp_ps_mask(_mm512_loadu_ps(peaks), limit, _CMP_GE_OQ),
+                    b = _mm512_cmp_ps_mask(_mm512_loadu_ps(peaks + 16), limit, _CMP_GE_OQ),
+                    c = _mm512_cmp_ps_mask(_mm512_loadu_ps(peaks + 32), limit, _CMP_GE_OQ),
+                    d = _mm512_cmp_ps_mask(_mm512_loadu_ps(peaks + 48), limit, _CMP_GE_OQ);
+    return _cvtmask64_u64(_mm512_kunpackd(_mm512_kunpackw(d, c), _mm512_kunpackw(b, a)));
+#else
+    uint64_t bits = 0;
+    for (size_t i = 0; i < 64; i += LANES)
+        bits |= (uint64_t)at_least(LOAD(peaks + i), lowest) << i;
+    return bits;
+#endif
+}
+
+static size_t find_lanes(vqi_lane *lanes, uint32_t row, uint32_t code, const float *peaks,
+                         size_t groups, float lowest)
+{
+    const size_t count = groups * VQI_LANES;
+    uint64_t words[VQI_ROW_LANES / 64] = {0};
+    size_t n = 0, i = 0;
+    for (; i + 64 <= count; i += 64)
+        words[i / 64] = bits_of_64(peaks + i, lowest);
+    for (; i < count; i += LANES)
+        words[i / 64] |= (uint64_t)at_least(LOAD(peaks + i), lowest) << i % 64;
+    for (i = 0; i < VQI_ROW_LANES / 64; i++)
+        n += (size_t)__builtin_popcountll(words[i]);
+    /* One loop with no other branch in it: how many there are is guessed well, where they are is not. */
+    for (i = 0; i < n; i++) {
+        const size_t w =
+            (size_t)!words[0] + !(words[0] | words[1]) + !(words[0] | words[1] | words[2]);
+        const uint32_t at = (uint32_t)w * 64 + (uint32_t)__builtin_ctzll(words[w]);
+        words[w] &= words[w] - 1;
+        lanes[i] = (vqi_lane){row, code + at / VQI_LANES * VQI_GROUP + at % VQI_LANES, peaks[at]};
     }
     return n;
 }
 
-static void score_lane(float scores[4], const float *x, const vq_codebook *codebook, uint32_t code)
+INLINE void score_lane(float scores[4], const float *x, const vq_codebook *codebook, uint32_t code)
 {
     const size_t d = codebook->d;
-    const float *codewords = codebook->codewords + code * d, *centre = codebook->centre;
+    const float *codewords = codebook->codewords + code * d, *m = codebook->centre;
     vec sums[4] = {{0}, {0}, {0}, {0}};
     size_t i = 0;
     for (; i + LANES <= d; i += LANES) {
-        const vec e = LOAD(x + i), m = LOAD(centre + i);
+        const vec e = LOAD(x + i), centre_i = LOAD(m + i);
 #pragma GCC unroll 4
         for (size_t j = 0; j < 4; j++)
-            sums[j] += e * (LOAD(codewords + j * VQI_LANES * d + i) - m);
+            sums[j] += e * (LOAD(codewords + j * VQI_LANES * d + i) - centre_i);
     }
     if (i < d) {
         const size_t n = d - i;
-        const vec e = load_some(x + i, n), m = load_some(centre + i, n);
+        const vec e = load_some(x + i, n), centre_i = load_some(m + i, n);
 #pragma GCC unroll 4
         for (size_t j = 0; j < 4; j++)
-            sums[j] += e * (load_some(codewords + j * VQI_LANES * d + i, n) - m);
+            sums[j] += e * (load_some(codewords + j * VQI_LANES * d + i, n) - centre_i);
     }
     four_sums(scores, sums);
     for (uint32_t j = 0; j < 4; j++) /* a codeword that was added starts, and ends, at -infinity */
         scores[j] += codebook->start[code + j * VQI_LANES];
 }
 
+static void score_lanes(float (*scores)[4], const vqi_lane *lanes, size_t count,
+                        const vqi_block *block, const vq_codebook *codebook)
+{
+    const size_t d = codebook->d;
+    for (size_t i = 0; i < count; i++) {
+        if (i + 2 < count) /* codewords are far apart: no hardware foresees the next */
+            for (size_t j = 0; j < 4; j++)
+                __builtin_prefetch(codebook->codewords + (lanes[i + 2].code + j * VQI_LANES) * d);
+        score_lane(scores[i], block->centred + lanes[i].row * d, codebook, lanes[i].code);
+    }
+}
+
 const vqi_float_ops OPS = {
     .filter = {.name = "float32", .peaks = peaks_of},
-    .centre_row = centre_row,
+    .centre = centre,
+    .find_tops = find_tops,
     .find_lanes = find_lanes,
-    .score_lane = score_lane,
+    .score_lanes = score_lanes,
 };

@@ -21,33 +21,58 @@ static __mmask16 first_lanes(size_t count)
     return count >= 16 ? 0xffff : (__mmask16)((1u << count) - 1);
 }
 
-static float pack_row(vqi_block *block, size_t r, uint32_t d)
+static float largest_of(const float *x, size_t d)
 {
-    const float *x = block->centred + r * d;
-    int8_t *out = (int8_t *)block->packed + r * row_bytes(d);
     __m512 most = _mm512_setzero_ps();
     for (size_t i = 0; i < d; i += 16)
         most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_maskz_loadu_ps(first_lanes(d - i), x + i)));
-    const float largest = _mm512_reduce_max_ps(most);
-    /* Below this the reciprocal would overflow: such a row is all zeros, and its error says so. */
-    const float scale = largest > 0x1p-100f ? largest / 127 : 0;
-    const __m512 step = _mm512_set1_ps(scale), inverse = _mm512_set1_ps(scale > 0 ? 1 / scale : 0);
-    const __m512i most_int = _mm512_set1_epi32(127), least_int = _mm512_set1_epi32(-127);
+    return _mm512_reduce_max_ps(most);
+}
+
+static void pack_row(vqi_block *block, size_t r, size_t d, float scale, float inverse)
+{
+    const float *x = block->centred + r * d;
+    int8_t *out = (int8_t *)block->packed + r * row_bytes((uint32_t)d);
+    const __m512 step = _mm512_set1_ps(scale), steps = _mm512_set1_ps(inverse);
+    const __m512i most = _mm512_set1_epi32(127), least = _mm512_set1_epi32(-127);
     __m512 squares = _mm512_setzero_ps();
     __m512i sum = _mm512_setzero_si512();
-    for (size_t i = 0; i < row_bytes(d); i += 16) {
-        const __m512 v =
-            i < d ? _mm512_maskz_loadu_ps(first_lanes(d - i), x + i) : _mm512_setzero_ps();
-        __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(v, inverse));
-        q = _mm512_max_epi32(_mm512_min_epi32(q, most_int), least_int);
+    for (size_t i = 0; i < d; i += 16) {
+        const __m512 v = _mm512_maskz_loadu_ps(first_lanes(d - i), x + i);
+        __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(v, steps));
+        q = _mm512_max_epi32(_mm512_min_epi32(q, most), least);
         const __m512 error = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(q), step, v);
         squares = _mm512_fmadd_ps(error, error, squares);
         sum = _mm512_add_epi32(sum, q);
         _mm_storeu_si128((__m128i *)(void *)(out + i), _mm512_cvtepi32_epi8(q));
     }
-    block->scale[r] = scale;
     block->start[r] = -128 * _mm512_reduce_add_epi32(sum);
-    return sqrtf(_mm512_reduce_add_ps(squares));
+    block->error[r] = _mm512_reduce_add_ps(squares);
+}
+
+/* The rows of a tile share one scale, so that their sums can start from the codewords' own terms as integers. */
+static void pack(vqi_block *block, const vq_codebook *codebook)
+{
+    const size_t d = codebook->d;
+    const float step = codebook->byte_step, norm = (float)codebook->largest_norm;
+    /* Not so fine that those terms, |c'|^2 / 2, would leave the 29 bits that they have. */
+    const float finest = step > 0 ? norm * norm / step * 0x1p-29f : 0;
+    for (size_t first = 0; first < block->rows; first += ROWS) {
+        const size_t end = block->rows - first < ROWS ? block->rows : first + ROWS;
+        float scale = 0;
+        for (size_t r = first; r < end; r++)
+            scale = fmaxf(scale, largest_of(block->centred + r * d, d) / 127);
+        scale = fmaxf(scale, finest);
+        /* Where the unit or a reciprocal would leave float32, all reads as zeros, and the errors say so. */
+        const float unit = scale * step;
+        const int usable = scale > 0x1p-100f && unit > 0x1p-100f;
+        for (size_t r = first; r < end; r++) {
+            pack_row(block, r, d, usable ? scale : 0, usable ? 1 / scale : 0);
+            block->unit[r] = usable ? unit : 0;
+        }
+    }
+    for (size_t r = 0; r < block->rows; r++)
+        block->error[r] = sqrtf(block->error[r]);
 }
 
 /* sum += c . e, four bytes to a lane. As assembly because gcc 12 keeps copies of the sums in memory around the
@@ -59,16 +84,22 @@ INLINE void add_products(__m512i *sum, __m512i c, __m512i e)
 
 /* `rows` packed rows and one group of 64 codewords, all sums in registers. */
 INLINE void tile(float *peaks, size_t stride, const vqi_block *block, size_t r0, size_t quads,
-                 size_t row_stride, const uint8_t *group, const float *start, float byte_step,
-                 const int rows)
+                 size_t row_stride, const uint8_t *group, const float *start, const int rows)
 {
     const int8_t *x = (const int8_t *)block->packed + r0 * row_stride;
+    const float unit = block->unit[r0];
+    const __m512 per_unit = _mm512_set1_ps(unit > 0 ? 1 / unit : 0);
+    /* Of a codeword that was added, whose own term is -infinity (or NaN): below what any other can have. */
+    const __m512 least = _mm512_set1_ps(-0x1p30f);
     __m512i sum[ROWS][4];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
-        for (int p = 0; p < 4; p++)
-            sum[r][p] = _mm512_set1_epi32(block->start[r0 + (size_t)r]);
+    for (int p = 0; p < 4; p++) {
+        const __m512i term = _mm512_cvtps_epi32(
+            _mm512_max_ps(_mm512_mul_ps(_mm512_load_ps(start + 16 * p), per_unit), least));
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+            sum[r][p] = term;
+    }
     for (size_t q = 0; q < quads; q++, group += 4 * VQI_GROUP) {
         const __m512i c0 = _mm512_load_si512(group), c1 = _mm512_load_si512(group + 64),
                       c2 = _mm512_load_si512(group + 128), c3 = _mm512_load_si512(group + 192);
@@ -83,17 +114,15 @@ INLINE void tile(float *peaks, size_t stride, const vqi_block *block, size_t r0,
             add_products(&sum[r][3], c3, e);
         }
     }
-    const __m512 start0 = _mm512_load_ps(start), start1 = _mm512_load_ps(start + 16),
-                 start2 = _mm512_load_ps(start + 32), start3 = _mm512_load_ps(start + 48);
+    const __m512 units = _mm512_set1_ps(unit);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
-        const __m512 scale = _mm512_set1_ps(block->scale[r0 + (size_t)r] * byte_step);
-        const __m512 s0 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][0]), scale, start0),
-                     s1 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][1]), scale, start1),
-                     s2 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][2]), scale, start2),
-                     s3 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][3]), scale, start3);
+        const __m512i most = _mm512_max_epi32(_mm512_max_epi32(sum[r][0], sum[r][1]),
+                                              _mm512_max_epi32(sum[r][2], sum[r][3]));
+        const __m512i score =
+            _mm512_add_epi32(most, _mm512_set1_epi32(block->start[r0 + (size_t)r]));
         _mm512_storeu_ps(peaks + (size_t)r * stride,
-                         _mm512_max_ps(_mm512_max_ps(s0, s1), _mm512_max_ps(s2, s3)));
+                         _mm512_mul_ps(_mm512_cvtepi32_ps(score), units));
     }
 }
 
@@ -108,13 +137,11 @@ static void peaks_of(float *peaks, const vqi_block *block, const vq_codebook *co
         float *out = peaks + g * VQI_LANES;
         size_t r = 0;
         for (; r + ROWS <= rows; r += ROWS)
-            tile(out + r * stride, stride, block, r, quads, row_stride, group, start,
-                 codebook->byte_step, ROWS);
+            tile(out + r * stride, stride, block, r, quads, row_stride, group, start, ROWS);
         for (; r < rows; r++)
-            tile(out + r * stride, stride, block, r, quads, row_stride, group, start,
-                 codebook->byte_step, 1);
+            tile(out + r * stride, stride, block, r, quads, row_stride, group, start, 1);
     }
 }
 
 const vqi_filter vqi_filter_vnni = {
-    .name = "int8", .integer = 1, .row_bytes = row_bytes, .pack_row = pack_row, .peaks = peaks_of};
+    .name = "int8", .integer = 1, .row_bytes = row_bytes, .pack = pack, .peaks = peaks_of};

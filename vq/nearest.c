@@ -21,8 +21,9 @@ enum {
     GROUPS_PER_THREAD = 8 /* at least, if they do */
 };
 
-/* Shorter rows cost more to pack, and to tell apart from so little, than the faster arithmetic saves. */
-enum { COARSE_FROM_D = 16 };
+/* With less to multiply for a row, packing it and telling its codes apart from so little costs more than the faster
+ * arithmetic saves. */
+enum { COARSE_FROM_D = 8, COARSE_FROM_WORK = 8192, TILES_FROM_D = 32 };
 
 /* A filter that leaves more than one lane in this many codewords costs more than it saves. */
 enum { CODEWORDS_PER_LANE = 64 };
@@ -53,9 +54,13 @@ vqi_kernels vqi_nearest_kernels(const vq_codebook *codebook)
         kernels.contract = &vqi_contract_avx2;
         kernels.ops = flags & VQ_CPU_AVX512 ? &vqi_float_avx512 : &vqi_float_avx2;
     }
-    if (flags & VQ_CPU_VNNI && codebook->bytes && codebook->d >= COARSE_FROM_D)
+    const uint32_t d = codebook->d;
+    if (d < COARSE_FROM_D || (double)codebook->k * d <= COARSE_FROM_WORK)
+        return kernels;
+    if (flags & VQ_CPU_VNNI && codebook->bytes)
         kernels.coarse = &vqi_filter_vnni;
-    if (flags & VQ_CPU_AMX && codebook->halves && codebook->d >= COARSE_FROM_D)
+    /* Tiles are 32 elements deep, so short rows waste most of them. */
+    if (flags & VQ_CPU_AMX && codebook->halves && (d >= TILES_FROM_D || !kernels.coarse))
         kernels.coarse = &vqi_filter_amx;
 #else
     (void)codebook;
@@ -138,46 +143,45 @@ void vqi_nearest_scan(uint32_t *codes, float *scores, const vq_codebook *codeboo
                    : contract->dots)(scores + i, x, codebook->codewords + codes[i] * d, 1, d);
 }
 
-/* @return the first row with a NaN or an infinity; rows if there is none. */
-static size_t first_nonfinite(const vqi_contract *contract, const float *x, size_t rows, size_t d)
-{
-    if (contract->all_finite(x, rows * d))
-        return rows;
-    for (size_t r = 0; r < rows; r++)
-        if (!contract->all_finite(x + r * d, d))
-            return r;
-    return rows;
-}
-
 static float *scores_of(const search *s, size_t row)
 {
     return s->scores ? s->scores + row * s->wanted : NULL;
 }
 
-/* One block, all codewords. @return 1 if the coarse filter was worth its trouble. */
-static int search_block(const search *s, const vqi_filter *coarse, size_t begin, size_t count,
+/* One block, all codewords, by the contract alone. @return 0 if a row is not finite. */
+static int scan_block(const search *s, size_t begin, size_t count)
+{
+    const size_t d = s->codebook->d;
+    const float *x = s->x + begin * d;
+    if (!s->kernels.contract->all_finite(x, count * d))
+        return 0;
+    for (size_t r = 0; r < count; r++)
+        vqi_nearest_scan(s->codes + (begin + r) * s->wanted, scores_of(s, begin + r), s->codebook,
+                         s->kernels.contract, x + r * d, s->wanted);
+    return 1;
+}
+
+/* One block, all codewords. @return 0 if a row is not finite. *coarse becomes NULL if it was not worth its trouble. */
+static int search_block(const search *s, const vqi_filter **coarse, size_t begin, size_t count,
                         void *scratch)
 {
     const vq_codebook *codebook = s->codebook;
-    const float *x = s->x + begin * codebook->d;
-    uint32_t *codes = s->codes + begin * s->wanted;
-    if (!s->filtered) {
-        for (size_t r = 0; r < count; r++)
-            vqi_nearest_scan(codes + r * s->wanted, scores_of(s, begin + r), codebook,
-                             s->kernels.contract, x + r * codebook->d, s->wanted);
-        return 1;
-    }
-    vqi_shortlist *list =
-        vqi_shortlist_begin(scratch, codebook, &s->kernels, coarse, x, count, s->wanted);
+    vqi_shortlist *list = vqi_shortlist_begin(scratch, codebook, &s->kernels, *coarse,
+                                              s->x + begin * codebook->d, count, s->wanted);
+    if (!list)
+        return 0;
     vqi_shortlist_search(list, 0, codebook->padded_k / VQI_GROUP);
-    const size_t lanes = vqi_shortlist_finish(list, codes, scores_of(s, begin));
-    return lanes <= count * (s->wanted + codebook->k / CODEWORDS_PER_LANE);
+    const size_t lanes =
+        vqi_shortlist_finish(list, s->codes + begin * s->wanted, scores_of(s, begin));
+    if (lanes > count * (s->wanted + codebook->k / CODEWORDS_PER_LANE))
+        *coarse = NULL;
+    return 1;
 }
 
-/* Threads share out the rows. @return the first row that is not finite, or n. */
+/* Threads share out the rows. @return the first row of the first block that is not finite, or n. */
 static size_t search_rows(const search *s, char *workspace)
 {
-    const size_t rows = s->rows, blocks = (s->n + rows - 1) / rows, d = s->codebook->d;
+    const size_t rows = s->rows, blocks = (s->n + rows - 1) / rows;
     size_t bad = s->n;
 #pragma omp parallel num_threads(s->threads) reduction(min : bad)
     {
@@ -186,35 +190,34 @@ static size_t search_rows(const search *s, char *workspace)
 #pragma omp for schedule(dynamic)
         for (size_t b = 0; b < blocks; b++) {
             const size_t begin = b * rows, count = s->n - begin < rows ? s->n - begin : rows;
-            const size_t nonfinite =
-                first_nonfinite(s->kernels.contract, s->x + begin * d, count, d);
-            if (nonfinite < count)
-                bad = begin + nonfinite < bad ? begin + nonfinite : bad;
-            else if (!search_block(s, coarse, begin, count, scratch))
-                coarse = NULL; /* the data is too uneven for it */
+            if (!(s->filtered ? search_block(s, &coarse, begin, count, scratch)
+                              : scan_block(s, begin, count)))
+                bad = begin < bad ? begin : bad;
         }
     }
     return bad;
 }
 
-/* Threads share out the codewords, of few rows. */
+/* Threads share out the codewords, of few rows. @return as search_rows(). */
 static size_t search_slices(const search *s, char *workspace)
 {
     const size_t d = s->codebook->d, groups = s->codebook->padded_k / VQI_GROUP;
     const size_t slices = (size_t)s->slices;
     for (size_t begin = 0; begin < s->n; begin += s->rows) {
         const size_t count = s->n - begin < s->rows ? s->n - begin : s->rows;
-        const float *x = s->x + begin * d;
-        const size_t nonfinite = first_nonfinite(s->kernels.contract, x, count, d);
-        if (nonfinite < count)
-            return begin + nonfinite;
-#pragma omp parallel for num_threads(s->threads) schedule(static, 1)
+        int bad = 0;
+#pragma omp parallel for num_threads(s->threads) schedule(static, 1) reduction(| : bad)
         for (size_t t = 0; t < slices; t++) {
             vqi_shortlist *list =
                 vqi_shortlist_begin(workspace + t * s->scratch, s->codebook, &s->kernels,
-                                    s->kernels.coarse, x, count, s->wanted);
-            vqi_shortlist_search(list, groups * t / slices, groups * (t + 1) / slices);
+                                    s->kernels.coarse, s->x + begin * d, count, s->wanted);
+            if (list)
+                vqi_shortlist_search(list, groups * t / slices, groups * (t + 1) / slices);
+            else
+                bad = 1;
         }
+        if (bad)
+            return begin;
         vqi_shortlist *all = (vqi_shortlist *)(void *)workspace;
         for (size_t t = 1; t < slices; t++)
             vqi_shortlist_merge(all, (vqi_shortlist *)(void *)(workspace + t * s->scratch));
@@ -250,8 +253,10 @@ vq_status vq_nearest_k(uint32_t *codes, float *scores, const vq_codebook *codebo
     if (!own.workspace && !allocated)
         return vqi_fail_nomem(need);
     char *workspace = own.workspace ? own.workspace : allocated;
-    const size_t bad = s.slices > 1 ? search_slices(&s, workspace) : search_rows(&s, workspace);
+    size_t bad = s.slices > 1 ? search_slices(&s, workspace) : search_rows(&s, workspace);
     vq_free(allocated);
+    while (bad < n && s.kernels.contract->all_finite(x + bad * codebook->d, codebook->d))
+        bad++;
     if (bad < n)
         return vqi_fail(VQ_E_NONFINITE, "row %zu holds a NaN or an infinity", bad);
     return VQ_OK;

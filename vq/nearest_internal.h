@@ -17,7 +17,7 @@ enum {
         96, /* rows that a filter takes at once: the codebook is read once for all of them */
     VQI_CHUNK =
         16, /* groups between two looks at the peaks, which then still lie in the level-2 cache */
-    VQI_MOST_LANES = VQI_CHUNK * VQI_LANES
+    VQI_ROW_LANES = VQI_CHUNK * VQI_LANES /* of a row in a chunk, at most */
 };
 
 /** The contract of vq/codebook.h; every set gives the same bits. */
@@ -35,20 +35,16 @@ extern const vqi_contract vqi_contract_portable;
 extern const vqi_contract vqi_contract_avx2;
 #endif
 
-/** Up to VQI_BLOCK rows as the filters read them: x' = x - centre, and what a filter made of it. */
+/** Up to VQI_BLOCK rows as the filters read them: x' = x - centre, and p, what a coarse filter reads for x'. */
 typedef struct vqi_block {
     size_t rows;
-    const float *centred; /* rows x d: x' */
-    void *packed;         /* VQI_BLOCK packed rows, of a filter that has its own form of them */
-    float *scale;         /* rows, int8 only: what one step of a packed element stands for */
+    float *centred; /* rows x d, and room for a register: x' */
+    float *square;  /* rows: |x'|^2, at most d/4 + 8 additions deep */
+    void *packed;   /* rows, up to a multiple of 16 of them, in the filter's own form */
+    float *error;   /* rows: |x' - p|, at most d/16 + 8 additions deep */
+    float *unit;    /* rows, int8 only: what 1 in the integer scores stands for */
     int32_t *start; /* rows, int8 only: takes back that the codebook's bytes are offset by 128 */
 } vqi_block;
-
-/** What the bound of a filter depends on; each is not below the true value. */
-typedef struct vqi_row_bound {
-    double norm;  /* |x'| */
-    double error; /* |x' - p|, where p is what the filter reads for x' */
-} vqi_row_bound;
 
 /**
  * A filter scores every codeword: s(k) = x'.c'(k) - |c'(k)|^2 / 2 (without the last term unless
@@ -60,9 +56,8 @@ typedef struct vqi_filter {
     int integer; /* 1 = int8, 0 = floating point */
     /* Bytes of a packed row, a multiple of 64. */
     size_t (*row_bytes)(uint32_t d);
-    /* Pack row r of the block; NULL = the filter reads the centred rows. @return
-     * |x' - p| as float32 gives it. */
-    float (*pack_row)(vqi_block *block, size_t r, uint32_t d);
+    /* Pack the centred rows and say how well; NULL = the filter reads the centred rows. */
+    void (*pack)(vqi_block *block, const vq_codebook *codebook);
     /* peaks: rows x groups x 16, of the groups from `first` on. */
     void (*peaks)(float *peaks, const vqi_block *block, const vq_codebook *codebook, size_t first,
                   size_t groups);
@@ -75,17 +70,26 @@ static inline float vqi_below(float score, float margin)
     return below - (below < 0 ? -below : below) * 0x1p-22f - 0x1p-148f;
 }
 
+/** Four codewords of which one may be an answer for a row: code, + 16, + 32, + 48. */
+typedef struct vqi_lane {
+    uint32_t row, code;
+    float peak;
+} vqi_lane;
+
 /** What the shortlist does with float32 vectors, in any order of summation. */
 typedef struct vqi_float_ops {
-    vqi_filter filter; /* float32: no row_bytes, no pack_row */
-    /* out = x - centre. @return |x - centre|^2, at most ceil(d/8) + 8 additions deep. */
-    float (*centre_row)(float *out, const float *x, const float *centre, size_t d);
-    /* Of groups x 16 peaks, the indices, rising, of those that are at least *lowest, after raising that to
-     * `margin` below the highest peak where that is more. @return how many. */
-    size_t (*find_lanes)(uint16_t *lanes, float *lowest, const float *peaks, size_t groups,
-                         float margin);
-    /* The scores of the four codewords of a lane: code, + 16, + 32, + 48; x is a centred row. */
-    void (*score_lane)(float scores[4], const float *x, const vq_codebook *codebook, uint32_t code);
+    vqi_filter filter; /* float32: no row_bytes, no pack */
+    /* Fill in block->centred and block->square. @return 1 if every square is finite, so that x is too. */
+    int (*centre)(vqi_block *block, const float *x, const vq_codebook *codebook);
+    /* tops[r] = the largest of the groups x 16 peaks of row r. */
+    void (*find_tops)(float *tops, const float *peaks, size_t rows, size_t groups);
+    /* The lanes of one row whose peaks are at least `lowest`, in rising order; `code` is the first of the
+     * first group. @return how many. */
+    size_t (*find_lanes)(vqi_lane *lanes, uint32_t row, uint32_t code, const float *peaks,
+                         size_t groups, float lowest);
+    /* scores[i][j] = s(lanes[i].code + 16 j). */
+    void (*score_lanes)(float (*scores)[4], const vqi_lane *lanes, size_t count,
+                        const vqi_block *block, const vq_codebook *codebook);
 } vqi_float_ops;
 
 extern const vqi_float_ops vqi_float_portable;
@@ -112,8 +116,9 @@ size_t vqi_shortlist_scratch(const vq_codebook *codebook, size_t rows, uint32_t 
 /** A search of one block. */
 typedef struct vqi_shortlist vqi_shortlist;
 /**
- * Begin: centre and pack the rows. @return the object, which lies in the scratch (64-byte aligned).
- * @param x rows x d, finite, not copied. @param coarse the filter, NULL = float32.
+ * Begin: centre and pack the rows. @return the object, which lies in the scratch (64-byte aligned); NULL if a
+ * row holds a NaN or an infinity.
+ * @param x rows x d, not copied. @param coarse the filter, NULL = float32.
  */
 vqi_shortlist *vqi_shortlist_begin(void *scratch, const vq_codebook *codebook,
                                    const vqi_kernels *kernels, const vqi_filter *coarse,

@@ -36,19 +36,11 @@
 
 #include "vq/nearest_internal.h"
 
-typedef struct row_state {
-    float peak_margin, lane_margin, score_margin; /* 2 E1 + M, E1 + E2 + M, 2 E2 + M */
-    float lowest;                                 /* a peak below it cannot hold an answer ... */
-    float fine;     /* ... nor can a codeword be one whose float32 score is below this */
-    uint32_t lanes; /* waiting to be scored in float32 */
-    uint32_t kept;  /* candidates; more than room = the row must be scanned */
-} row_state;
+enum { LANE_ROOM = 512 + VQI_ROW_LANES }; /* lanes that wait to be scored, of all rows together */
 
-/* Four codewords, of which one may be an answer: code, + 16, + 32, + 48. */
-typedef struct lane {
-    uint32_t code;
-    float peak;
-} lane;
+typedef struct margins {
+    float peak, lane, score; /* 2 E1 + M, E1 + E2 + M, 2 E2 + M */
+} margins;
 
 typedef struct candidate {
     uint32_t code;
@@ -76,23 +68,24 @@ struct vqi_shortlist {
     const float *x;
     vqi_block block;
     bounds bound;
-    uint32_t wanted, lane_room, kept_room;
+    uint32_t wanted, kept_room;
     size_t scored; /* lanes so far */
-    row_state *rows;
-    lane *lanes;     /* rows x lane_room */
-    candidate *kept; /* rows x kept_room, best first */
-    float *centred;  /* rows x d */
-    float *peaks;    /* rows x chunk x 16 */
+    /* For each row: */
+    margins *margin;
+    float *lowest;   /* a peak below it cannot hold an answer ... */
+    float *fine;     /* ... nor can a codeword be one whose float32 score is below this */
+    float *top;      /* the highest peak of a chunk */
+    uint32_t *count; /* candidates; more than kept_room = the row must be scanned */
+    candidate *kept; /* kept_room: the candidates, best first */
+    float *peaks;    /* chunk x 16 */
+    /* LANE_ROOM each: */
+    vqi_lane *lanes, *chosen;
+    float (*scores)[4];
 };
 
 static double gamma_of(double n)
 {
     return n * 0x1p-24 / (1 - n * 0x1p-24);
-}
-
-static uint32_t lane_room(uint32_t wanted)
-{
-    return 24 + wanted;
 }
 
 static uint32_t kept_room(uint32_t wanted)
@@ -138,13 +131,21 @@ static size_t lay_out(vqi_shortlist *list, char *at, const vq_codebook *codebook
         at += padded(bytes);                                                                       \
     } while (0)
     at += padded(sizeof *list);
-    PART(list->rows, rows * sizeof *list->rows);
-    PART(list->lanes, rows * lane_room(wanted) * sizeof *list->lanes);
+    PART(list->margin, rows * sizeof *list->margin);
+    PART(list->lowest, rows * sizeof *list->lowest);
+    PART(list->fine, rows * sizeof *list->fine);
+    PART(list->top, rows * sizeof *list->top);
+    PART(list->count, rows * sizeof *list->count);
     PART(list->kept, rows * kept_room(wanted) * sizeof *list->kept);
-    PART(list->centred, rows * codebook->d * sizeof *list->centred);
+    PART(list->lanes, LANE_ROOM * sizeof *list->lanes);
+    PART(list->chosen, LANE_ROOM * sizeof *list->chosen);
+    PART(list->scores, LANE_ROOM * sizeof *list->scores);
+    PART(list->block.centred, (rows * codebook->d + VQI_LANES) * sizeof *list->block.centred);
+    PART(list->block.square, rows * sizeof *list->block.square);
+    PART(list->block.error, rows * sizeof *list->block.error);
     PART(list->peaks, rows * chunk_of(codebook) * VQI_LANES * sizeof *list->peaks);
     PART(list->block.packed, packed_rows * packed_bytes(codebook));
-    PART(list->block.scale, rows * sizeof *list->block.scale);
+    PART(list->block.unit, rows * sizeof *list->block.unit);
     PART(list->block.start, rows * sizeof *list->block.start);
 #undef PART
     return (size_t)(at - begin);
@@ -154,12 +155,6 @@ size_t vqi_shortlist_scratch(const vq_codebook *codebook, size_t rows, uint32_t 
 {
     vqi_shortlist nowhere;
     return lay_out(&nowhere, NULL, codebook, rows, wanted);
-}
-
-/* A bound of |x'| from the sum of squares that centre_row() made: its own rounding and underflow. */
-static double norm_of(float square, double d)
-{
-    return sqrt(square * (1 + (d / 4 + 16) * 0x1p-23) + d * 0x1p-148);
 }
 
 static bounds make_bounds(const vq_codebook *codebook, const vqi_filter *filter)
@@ -181,48 +176,51 @@ static bounds make_bounds(const vq_codebook *codebook, const vqi_filter *filter)
     return b;
 }
 
-/* E1 of a coarse filter that measured |x'-p|. */
-static double coarse_error(const bounds *b, double norm, double d, float measured)
-{
-    const double error = measured * b->error_factor + sqrt(d) * 0x1p-73, read = norm + error;
-    return error * b->largest + read * b->code_error +
-           b->coarse * (read * (b->largest + b->code_error) + b->largest * b->largest / 2) +
-           b->coarse_tiny * (1 + norm + b->largest);
-}
-
 /* Of a margin; the factor is for the double sums and for half a step of the conversion. */
 static float round_up(double value)
 {
     return (float)(value * (1 + 0x1p-20) + 0x1p-148);
 }
 
-static void begin_row(vqi_shortlist *list, size_t r)
+static void find_margins(vqi_shortlist *list)
 {
-    const vq_codebook *codebook = list->codebook;
-    const size_t d = codebook->d;
-    const bounds *b = &list->bound;
-    row_state *row = &list->rows[r];
-    float *centred = list->centred + r * d;
-    const double norm =
-        norm_of(list->ops->centre_row(centred, list->x + r * d, codebook->centre, d), (double)d);
-    const double reach = norm + b->largest;
-    *row = (row_state){.lowest = -FLT_MAX, .fine = -FLT_MAX};
-    if (!(reach <= VQI_LARGEST_NORM)) { /* so if infinite */
-        row->kept = list->kept_room + 1;
-        row->lowest = INFINITY;
-        /* It is filtered with the others, in vain: let it be finite. */
-        memset(centred, 0, d * sizeof *centred);
+    const vqi_block *block = &list->block;
+    const bounds b = list->bound;
+    const double d = list->codebook->d;
+    const double norm_factor = 1 + (d / 4 + 16) * 0x1p-23, norm_tiny = d * 0x1p-148;
+    const double error_tiny = sqrt(d) * 0x1p-73;
+    const int coarse = list->filter->pack != NULL, integer = list->filter->integer;
+    for (size_t r = 0; r < block->rows; r++) {
+        const double norm = sqrt(block->square[r] * norm_factor + norm_tiny);
+        const double reach = norm + b.largest;
+        const double contract =
+            b.contract_square * reach * reach + b.contract_product * norm + b.tiny;
+        const double fine = b.fine * (norm + b.largest / 2) + b.tiny;
+        double rough = fine;
+        if (coarse) {
+            const double error = block->error[r] * b.error_factor + error_tiny;
+            const double read = norm + error;
+            rough = error * b.largest + read * b.code_error +
+                    b.coarse * (read * (b.largest + b.code_error) + b.largest * b.largest / 2) +
+                    b.coarse_tiny * (1 + norm + b.largest) + (integer ? block->unit[r] : 0);
+        }
+        list->margin[r] =
+            (margins){round_up(2 * rough + contract), round_up(rough + fine + contract),
+                      round_up(2 * fine + contract)};
+        const int large = !(reach <= VQI_LARGEST_NORM); /* so if infinite */
+        list->lowest[r] = list->fine[r] = large ? INFINITY : -FLT_MAX;
+        list->count[r] = large ? list->kept_room + 1 : 0;
+        if (list->wanted > 1)
+            list->margin[r].peak = INFINITY; /* one peak says nothing of the wanted-th best */
     }
-    const double contract =
-        b->contract_square * reach * reach + b->contract_product * norm + b->tiny;
-    const double fine = b->fine * (norm + b->largest / 2) + b->tiny;
-    double coarse = fine;
-    if (list->filter->pack_row)
-        coarse =
-            coarse_error(b, norm, (double)d, list->filter->pack_row(&list->block, r, codebook->d));
-    row->peak_margin = list->wanted == 1 ? round_up(2 * coarse + contract) : INFINITY;
-    row->lane_margin = round_up(coarse + fine + contract);
-    row->score_margin = round_up(2 * fine + contract);
+}
+
+/* A row that is too large is filtered with the others, in vain: let it be finite. */
+static void clear_large_rows(vqi_block *block, size_t d)
+{
+    for (size_t r = 0; r < block->rows; r++)
+        if (!(block->square[r] <= VQI_LARGEST_NORM * VQI_LARGEST_NORM))
+            memset(block->centred + r * d, 0, d * sizeof *block->centred);
 }
 
 vqi_shortlist *vqi_shortlist_begin(void *scratch, const vq_codebook *codebook,
@@ -238,84 +236,103 @@ vqi_shortlist *vqi_shortlist_begin(void *scratch, const vq_codebook *codebook,
     list->bound = make_bounds(codebook, list->filter);
     list->x = x;
     list->block.rows = rows;
-    list->block.centred = list->centred;
     list->wanted = wanted;
-    list->lane_room = lane_room(wanted);
     list->kept_room = kept_room(wanted);
     list->scored = 0;
-    for (size_t r = 0; r < rows; r++)
-        begin_row(list, r);
+    const int finite = list->ops->centre(&list->block, x, codebook);
+    if (!finite && !kernels->contract->all_finite(x, rows * codebook->d))
+        return NULL;
+    clear_large_rows(&list->block, codebook->d);
+    if (list->filter->pack)
+        list->filter->pack(&list->block, codebook);
+    find_margins(list);
     return list;
 }
 
-/* Put a candidate that is not below row->fine in its place. */
-static void keep(vqi_shortlist *list, row_state *row, candidate *kept, uint32_t code, float score)
+/* Put a candidate that is not below fine[r] in its place. */
+static void keep(vqi_shortlist *list, size_t r, uint32_t code, float score)
 {
     const uint32_t wanted = list->wanted;
-    if (row->kept >= list->kept_room) {
-        row->kept = list->kept_room + 1;
-        row->lowest = row->fine = INFINITY;
+    candidate *kept = list->kept + r * list->kept_room;
+    if (list->count[r] >= list->kept_room) {
+        list->count[r] = list->kept_room + 1;
+        list->lowest[r] = list->fine[r] = INFINITY;
         return;
     }
-    uint32_t at = row->kept++;
+    uint32_t at = list->count[r]++;
     for (; at > 0 && kept[at - 1].score < score; at--)
         kept[at] = kept[at - 1];
     kept[at] = (candidate){code, score};
-    if (row->kept < wanted || at >= wanted)
+    if (list->count[r] < wanted || at >= wanted)
         return;
-    const float last = kept[wanted - 1].score, lowest = vqi_below(last, row->lane_margin);
-    row->fine = vqi_below(last, row->score_margin);
-    row->lowest = lowest > row->lowest ? lowest : row->lowest;
-    while (kept[row->kept - 1].score < row->fine)
-        row->kept--;
+    const float last = kept[wanted - 1].score, lowest = vqi_below(last, list->margin[r].lane);
+    list->fine[r] = vqi_below(last, list->margin[r].score);
+    list->lowest[r] = lowest > list->lowest[r] ? lowest : list->lowest[r];
+    while (kept[list->count[r] - 1].score < list->fine[r])
+        list->count[r]--;
 }
 
-/* Score in float32 the lanes that wait, the most promising first, as it may rule out the others. */
-static void score_lanes(vqi_shortlist *list, size_t r)
+static void score_chosen(vqi_shortlist *list, size_t chosen)
 {
-    const vq_codebook *codebook = list->codebook;
-    const size_t d = codebook->d;
-    row_state *row = &list->rows[r];
-    lane *lanes = list->lanes + r * list->lane_room;
-    candidate *kept = list->kept + r * list->kept_room;
-    uint32_t first = 0;
-    for (uint32_t i = 1; i < row->lanes; i++)
-        if (lanes[i].peak > lanes[first].peak)
-            first = i;
-    for (uint32_t i = 0; i < row->lanes; i++) {
-        const lane it = lanes[i ? i == first ? 0 : i : first];
-        if (it.peak < row->lowest)
-            continue;
-        float scores[4];
-        list->ops->score_lane(scores, list->centred + r * d, codebook, it.code);
-        list->scored++;
+    list->ops->score_lanes(list->scores, list->chosen, chosen, &list->block, list->codebook);
+    list->scored += chosen;
+    for (size_t i = 0; i < chosen; i++) {
+        const float *scores = list->scores[i];
+        const vqi_lane it = list->chosen[i];
         /* The best of the four first, which mostly rules out the rest. */
         uint32_t best = 0;
         for (uint32_t j = 1; j < 4; j++)
             best = scores[j] > scores[best] ? j : best;
-        if (scores[best] < row->fine)
+        if (scores[best] < list->fine[it.row])
             continue;
-        keep(list, row, kept, it.code + best * VQI_LANES, scores[best]);
+        keep(list, it.row, it.code + best * VQI_LANES, scores[best]);
         for (uint32_t j = 0; j < 4; j++)
-            if (scores[j] >= row->fine && j != best)
-                keep(list, row, kept, it.code + j * VQI_LANES, scores[j]);
+            if (scores[j] >= list->fine[it.row] && j != best)
+                keep(list, it.row, it.code + j * VQI_LANES, scores[j]);
     }
-    row->lanes = 0;
+}
+
+/* Score in float32 the lanes that wait: first the most promising of each row, as it may rule out the others. All rows
+ * go through each step together, because a processor that has to guess for each row what comes next guesses wrong. */
+static void score_waiting(vqi_shortlist *list, size_t waiting)
+{
+    size_t chosen = 0;
+    for (size_t i = 0; i < waiting; i++) {
+        list->chosen[chosen] = list->lanes[i];
+        chosen += list->lanes[i].peak == list->top[list->lanes[i].row];
+    }
+    score_chosen(list, chosen);
+    chosen = 0;
+    for (size_t i = 0; i < waiting; i++) {
+        const vqi_lane it = list->lanes[i];
+        list->chosen[chosen] = it;
+        chosen += (it.peak != list->top[it.row]) & (it.peak >= list->lowest[it.row]);
+    }
+    score_chosen(list, chosen);
 }
 
 /* Take up the peaks of `groups` groups from `first` on. */
-static void collect(vqi_shortlist *list, size_t r, const float *peaks, size_t first, size_t groups)
+static void collect(vqi_shortlist *list, size_t first, size_t groups)
 {
-    row_state *row = &list->rows[r];
-    lane *lanes = list->lanes + r * list->lane_room;
-    uint16_t found[VQI_MOST_LANES];
-    const size_t n = list->ops->find_lanes(found, &row->lowest, peaks, groups, row->peak_margin);
-    for (size_t i = 0; i < n; i++) {
-        if (row->lanes == list->lane_room)
-            score_lanes(list, r);
-        const uint32_t group = (uint32_t)first + found[i] / VQI_LANES;
-        lanes[row->lanes++] = (lane){group * VQI_GROUP + found[i] % VQI_LANES, peaks[found[i]]};
+    const size_t rows = list->block.rows;
+    list->ops->find_tops(list->top, list->peaks, rows, groups);
+    for (size_t r = 0; r < rows; r++) {
+        const float lowest = vqi_below(list->top[r], list->margin[r].peak);
+        list->lowest[r] = lowest > list->lowest[r] ? lowest : list->lowest[r];
     }
+    size_t waiting = 0;
+    for (size_t r = 0; r < rows; r++) {
+        if (list->top[r] < list->lowest[r])
+            continue;
+        waiting +=
+            list->ops->find_lanes(list->lanes + waiting, (uint32_t)r, (uint32_t)(first * VQI_GROUP),
+                                  list->peaks + r * groups * VQI_LANES, groups, list->lowest[r]);
+        if (waiting > LANE_ROOM - VQI_ROW_LANES) {
+            score_waiting(list, waiting);
+            waiting = 0;
+        }
+    }
+    score_waiting(list, waiting);
 }
 
 void vqi_shortlist_search(vqi_shortlist *list, size_t first, size_t end)
@@ -324,24 +341,19 @@ void vqi_shortlist_search(vqi_shortlist *list, size_t first, size_t end)
     for (; first < end; first += chunk) {
         const size_t groups = end - first < chunk ? end - first : chunk;
         list->filter->peaks(list->peaks, &list->block, list->codebook, first, groups);
-        for (size_t r = 0; r < list->block.rows; r++)
-            collect(list, r, list->peaks + r * groups * VQI_LANES, first, groups);
+        collect(list, first, groups);
     }
-    for (size_t r = 0; r < list->block.rows; r++)
-        score_lanes(list, r);
 }
 
 void vqi_shortlist_merge(vqi_shortlist *list, const vqi_shortlist *other)
 {
     for (size_t r = 0; r < list->block.rows; r++) {
-        row_state *row = &list->rows[r];
-        const row_state *more = &other->rows[r];
-        if (more->kept > other->kept_room)
-            row->kept = list->kept_room + 1;
-        for (uint32_t i = 0; i < more->kept && row->kept <= list->kept_room; i++) {
+        if (other->count[r] > other->kept_room)
+            list->count[r] = list->kept_room + 1;
+        for (uint32_t i = 0; i < other->count[r] && list->count[r] <= list->kept_room; i++) {
             const candidate c = other->kept[r * other->kept_room + i];
-            if (c.score >= row->fine)
-                keep(list, row, list->kept + r * list->kept_room, c.code, c.score);
+            if (c.score >= list->fine[r])
+                keep(list, r, c.code, c.score);
         }
     }
     list->scored += other->scored;
@@ -352,19 +364,19 @@ static void decide(uint32_t *codes, float *scores, vqi_shortlist *list, size_t r
 {
     const vq_codebook *codebook = list->codebook;
     const size_t d = codebook->d;
-    const row_state *row = &list->rows[r];
+    const uint32_t count = list->count[r];
     candidate *kept = list->kept + r * list->kept_room;
     const float *x = list->x + r * d;
     const int euclidean = codebook->metric == VQ_METRIC_EUCLIDEAN;
-    if (row->kept > list->kept_room || row->kept < list->wanted) {
+    if (count > list->kept_room || count < list->wanted) {
         vqi_nearest_scan(codes, scores, codebook, list->contract, x, list->wanted);
         return;
     }
-    if (row->kept == 1 && !scores) {
+    if (count == 1 && !scores) {
         *codes = kept[0].code;
         return;
     }
-    for (uint32_t i = 0; i < row->kept; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         candidate c = kept[i];
         (euclidean ? list->contract->distances
                    : list->contract->dots)(&c.score, x, codebook->codewords + c.code * d, 1, d);
