@@ -52,7 +52,7 @@ enum { CLI_KEY_CPU = 256, CLI_KEY_FIRST };
 #define CLI_OPTION_CPU                                                                             \
     {                                                                                              \
         CLI_KEY_CPU, "cpu", "MASK",                                                                \
-            "use no more than this: all, none, avx2, avx512; never changes the result"             \
+            "use no more than this: all, none, avx2, avx512, vnni, amx; never changes the result"  \
     }
 #define CLI_OPTION_QUIET                                                                           \
     {                                                                                              \
