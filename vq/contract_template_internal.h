@@ -35,14 +35,15 @@ static int all_finite(const float *x, size_t count)
 }
 
 /* The eight lanes are the contract's eight partial sums. */
-INLINE void add_terms(vec8 *p, vec8 x, vec8 c, const int euclidean)
+INLINE void add_terms(vec8 *p, const vec8 *x, const vec8 *c, const int euclidean)
 {
-    const vec8 t = euclidean ? x - c : x;
-    *p += t * (euclidean ? t : c);
+    const vec8 t = euclidean ? *x - *c : *x;
+    *p += t * (euclidean ? t : *c);
 }
 
-INLINE float tree(vec8 p)
+INLINE float tree(const vec8 *sums)
 {
+    const vec8 p = *sums;
     return ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7]));
 }
 
@@ -52,20 +53,24 @@ INLINE void score(float *scores, const float *x, const float *c, size_t d, const
 {
     vec8 p[4] = {{0}, {0}, {0}, {0}};
     size_t i = 0;
-    for (; i + 8 <= d; i += 8)
-        for (int j = 0; j < count; j++)
-            add_terms(&p[j], LOAD8(x + i), LOAD8(c + (size_t)j * d + i), euclidean);
+    for (; i + 8 <= d; i += 8) {
+        const vec8 u = LOAD8(x + i);
+        for (int j = 0; j < count; j++) {
+            const vec8 v = LOAD8(c + (size_t)j * d + i);
+            add_terms(&p[j], &u, &v, euclidean);
+        }
+    }
     if (i < d) { /* the missing elements add +0, which changes no sum that began at +0 */
         vec8 u = {0};
         memcpy(&u, x + i, (d - i) * sizeof *x);
         for (int j = 0; j < count; j++) {
             vec8 v = {0};
             memcpy(&v, c + (size_t)j * d + i, (d - i) * sizeof *c);
-            add_terms(&p[j], u, v, euclidean);
+            add_terms(&p[j], &u, &v, euclidean);
         }
     }
     for (int j = 0; j < count; j++)
-        scores[j] = tree(p[j]);
+        scores[j] = tree(&p[j]);
 }
 
 INLINE void score_all(float *scores, const float *x, const float *codewords, size_t count, size_t d,

@@ -119,18 +119,17 @@ static size_t packed_bytes(const vq_codebook *codebook)
     return most;
 }
 
-/* Lay the parts out from `at` on. @return the bytes they take. */
-static size_t lay_out(vqi_shortlist *list, char *at, const vq_codebook *codebook, size_t rows,
+/* Lay the parts out from `scratch` on, which may be NULL. @return the bytes they take. */
+static size_t lay_out(vqi_shortlist *list, char *scratch, const vq_codebook *codebook, size_t rows,
                       uint32_t wanted)
 {
-    char *const begin = at;
+    size_t at = padded(sizeof *list);
     const size_t packed_rows = (rows + 15) / 16 * 16; /* a tile reads 16 */
 #define PART(pointer, bytes)                                                                       \
     do {                                                                                           \
-        (pointer) = (void *)at;                                                                    \
+        (pointer) = scratch ? (void *)(scratch + at) : NULL;                                       \
         at += padded(bytes);                                                                       \
     } while (0)
-    at += padded(sizeof *list);
     PART(list->margin, rows * sizeof *list->margin);
     PART(list->lowest, rows * sizeof *list->lowest);
     PART(list->fine, rows * sizeof *list->fine);
@@ -148,7 +147,7 @@ static size_t lay_out(vqi_shortlist *list, char *at, const vq_codebook *codebook
     PART(list->block.unit, rows * sizeof *list->block.unit);
     PART(list->block.start, rows * sizeof *list->block.start);
 #undef PART
-    return (size_t)(at - begin);
+    return at;
 }
 
 size_t vqi_shortlist_scratch(const vq_codebook *codebook, size_t rows, uint32_t wanted)
