@@ -24,6 +24,7 @@ set(LIBVQ_PUBLIC_HEADERS
     io/file.h
     io/image.h
     io/npy.h
+    io/npy_source.h
     io/safetensors.h
     io/tokens_file.h
     codecs/codec.h

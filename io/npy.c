@@ -43,7 +43,7 @@ static void copy_elements(vq_tensor *tensor, const uint8_t *data, const vqi_npy_
         vqi_swap_elements(out, tensor->count, width);
 }
 
-static vq_status parse_preamble(vqi_npy_header *header, vqi_cursor *cursor)
+vq_status vqi_npy_parse_preamble(vqi_npy_header *header, vqi_cursor *cursor)
 {
     const size_t size = vqi_remaining(cursor);
     const uint8_t *preamble = vqi_take(cursor, PREAMBLE);
@@ -74,7 +74,7 @@ static vq_status parse(vq_tensors *tensors, const void *data, size_t size, const
 {
     vqi_cursor cursor = vqi_cursor_of(data, size);
     vqi_npy_header header;
-    vq_status status = parse_preamble(&header, &cursor);
+    vq_status status = vqi_npy_parse_preamble(&header, &cursor);
     if (status)
         return status;
     size_t bytes = vq_dtype_size(header.dtype);

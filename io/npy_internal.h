@@ -2,6 +2,7 @@
 #ifndef IO_NPY_INTERNAL_H
 #define IO_NPY_INTERNAL_H
 
+#include "io/bytes_internal.h"
 #include "io/npy.h"
 
 /** What the header of a .npy file says. */
@@ -19,5 +20,8 @@ typedef struct vqi_npy_header {
  * @return VQ_OK, VQ_E_FORMAT, VQ_E_LIMIT, VQ_E_UNSUPPORTED.
  */
 vq_status vqi_npy_parse_header(vqi_npy_header *out, const char *text, size_t size, size_t offset);
+
+/** Parse all that comes before the data; the cursor is left where the data begin. */
+vq_status vqi_npy_parse_preamble(vqi_npy_header *out, vqi_cursor *cursor);
 
 #endif
