@@ -133,7 +133,7 @@ static vq_status take_shape(npy_file *f, uint32_t ndim, const size_t *shape)
     f->n = 1;
     if (ndim < 2)
         return vqi_fail(VQ_E_UNSUPPORTED,
-                        "an array of %u dimension%s (rows are [n, d]; reshape it)", ndim,
+                        "an array of %u dimension%s (features are [n, d]; reshape it)", ndim,
                         ndim == 1 ? "" : "s");
     const size_t d = shape[ndim - 1];
     if (!d || d > UINT32_MAX)

@@ -1,123 +1,159 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Features: .npy arrays of [n, d] to a flat or residual quantizer. */
+/* Features: .npy arrays of [n, d] to a flat or residual quantizer. k-means reads the files again in every
+ * iteration and holds a chunk of them; a sample, and what residual training needs, is held in memory. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "io/digest.h"
-#include "io/npy.h"
+#include "io/npy_source.h"
+#include "vq/source.h"
 #include "vqtrain.h"
 
+enum { CHUNK = 1 << 12 };
+
 typedef struct features {
-    vq_tensors **files; /**< one tensor each */
-    size_t count;
-    uint64_t rows;
-    uint32_t dim;
-    vq_tensors *owner; /**< of x */
-    const float *x;
-    size_t n;
+    vq_source rows; /* all that is trained on */
+    uint64_t *end;  /* of each file, the number of the row after its last */
+    float *buffer;  /* CHUNK rows */
+    float *x;       /* the rows themselves, where they have to be in memory */
 } features;
 
 static void clear(features *f)
 {
-    for (size_t i = 0; i < f->count; i++)
-        vq_tensors_free(f->files[i]);
-    free(f->files);
-    vq_tensors_free(f->owner);
+    vq_source_close(&f->rows);
+    free(f->end);
+    free(f->buffer);
+    free(f->x);
     *f = (features){0};
 }
 
-/** Rows of an array: all its dimensions but the last. */
-static size_t rows_of(const vq_tensor *array)
+static int open_files(vqtrain_run *run, features *f)
 {
-    size_t rows = 1;
-    for (uint32_t i = 0; i + 1 < array->ndim; i++)
-        rows *= array->shape[i];
-    return rows;
-}
-
-static int read_file(vqtrain_run *run, features *f, const char *path)
-{
-    const vq_status status = vq_npy_read(&f->files[f->count], path, "x", NULL);
-    if (status)
-        return cli_fail(run->common, path, status);
-    const vq_tensor *array = vq_tensors_at(f->files[f->count++], 0);
-    if (array->ndim < 2)
-        return cli_fault(run->common, path,
-                         "an array of %u dimension%s (features are [n, d]; reshape it)",
-                         array->ndim, array->ndim == 1 ? "" : "s");
-    const size_t dim = array->shape[array->ndim - 1];
-    if (dim == 0 || dim > UINT32_MAX || (f->dim && dim != f->dim))
-        return cli_fault(run->common, path, "vectors of %zu numbers (the file before: %u)", dim,
-                         f->dim);
-    f->dim = (uint32_t)dim;
-    f->rows += rows_of(array);
-    return CLI_DONE;
-}
-
-static int all_finite(const float *row, uint32_t dim)
-{
-    for (uint32_t i = 0; i < dim; i++)
-        if (!isfinite(row[i]))
-            return 0;
-    return 1;
-}
-
-/** Lay the rows of all files, or an even sample of them, one after another as float32. */
-static int gather(vqtrain_run *run, features *f)
-{
-    const uint64_t most = run->settings->max_vectors;
-    const uint64_t limit = most && most < f->rows ? most : f->rows;
-    const size_t shape[2] = {(size_t)limit, f->dim};
-    vq_tensor *x;
-    vq_status status = vq_tensors_create(&f->owner);
-    if (!status)
-        status = vq_tensors_add(&x, f->owner, "x", VQ_DTYPE_F32, 2, shape, NULL);
-    if (status)
-        return cli_fail(run->common, NULL, status);
-    float *out = x->data;
-    f->x = out;
-    uint64_t row = 0;
-    for (size_t i = 0; i < f->count; i++) {
-        const vq_tensor *array = vq_tensors_at(f->files[i], 0);
-        const size_t rows = rows_of(array);
-        for (size_t r = 0; r < rows; r++, row++) {
-            /* Row number j of the sample is row floor(j * rows / limit) of the whole. */
-            if (f->n == limit || (uint64_t)((unsigned __int128)f->n * f->rows / limit) != row)
-                continue;
-            float *to = out + f->n++ * f->dim;
-            status = vq_tensor_to_f32(to, array, r * f->dim, f->dim);
-            if (status)
-                return cli_fail(run->common, run->inputs->path[i], status);
-            if (!all_finite(to, f->dim))
-                return cli_fault(run->common, run->inputs->path[i],
-                                 "row %zu holds a NaN or an infinity (leave it out)", r);
+    const cli_paths *inputs = run->inputs;
+    vq_source *parts = calloc(inputs->count, sizeof *parts);
+    int code = CLI_DONE;
+    f->end = calloc(inputs->count, sizeof *f->end);
+    if (!parts || !f->end)
+        code = cli_fault(run->common, "features", "out of memory");
+    for (size_t i = 0; !code && i < inputs->count; i++) {
+        if (cli_interrupted()) {
+            code = cli_fail(run->common, NULL, VQ_E_CANCELLED);
+            break;
         }
-        vq_tensors_free(f->files[i]); /* room for the next */
-        f->files[i] = NULL;
+        const vq_status status = vq_npy_source_open(&parts[i], inputs->path[i], NULL, NULL);
+        if (status)
+            code = cli_fail(run->common, inputs->path[i], status);
+        else if (parts[i].d != parts[0].d)
+            code = cli_fault(run->common, inputs->path[i],
+                             "vectors of %u numbers (the file before: %u)", parts[i].d, parts[0].d);
+        f->end[i] = parts[i].n + (i ? f->end[i - 1] : 0);
+    }
+    if (!code) {
+        const vq_status status = vq_source_concat(&f->rows, parts, inputs->count);
+        if (status)
+            code = cli_fail(run->common, NULL, status);
+    }
+    for (size_t i = 0; parts && i < inputs->count; i++)
+        vq_source_close(&parts[i]);
+    free(parts);
+    if (!code && f->rows.n == 0)
+        code = cli_fault(run->common, inputs->path[0], "there are no vectors to train on");
+    return code;
+}
+
+/** Rows first to first + count - 1, at most CHUNK; they stay until the next call. */
+static vq_status read_rows(const float **rows, features *f, size_t first, size_t count)
+{
+    if (f->rows.memory) {
+        *rows = f->rows.memory + first * f->rows.d;
+        return VQ_OK;
+    }
+    return f->rows.read(f->rows.context, rows, f->buffer, first, count);
+}
+
+static void done_rows(const features *f, size_t first, size_t count)
+{
+    if (f->rows.done)
+        f->rows.done(f->rows.context, first, count);
+}
+
+/** Refuse a row that is not finite by the name and the row of its file. */
+static int check_finite(vqtrain_run *run, const features *f, const float *row, uint64_t number)
+{
+    uint32_t i = 0;
+    size_t file = 0;
+    while (i < f->rows.d && isfinite(row[i]))
+        i++;
+    if (i == f->rows.d)
+        return CLI_DONE;
+    while (number >= f->end[file])
+        file++;
+    return cli_fault(run->common, run->inputs->path[file],
+                     "row %llu holds a NaN or an infinity (leave it out)",
+                     (unsigned long long)(number - (file ? f->end[file - 1] : 0)));
+}
+
+/** Look at every row that is trained on: `limit` of them, an even sample, laid out at f->x if that is room. */
+static int look(vqtrain_run *run, features *f, uint64_t limit, uint32_t *checksum)
+{
+    const uint64_t rows = f->rows.n;
+    const size_t size = f->rows.d * sizeof(float);
+    uint64_t taken = 0;
+    for (size_t first = 0; first < rows; first += CHUNK) {
+        const size_t count = rows - first < CHUNK ? rows - first : CHUNK;
+        const float *chunk;
+        int code = CLI_DONE;
+        if (cli_interrupted())
+            return cli_fail(run->common, NULL, VQ_E_CANCELLED);
+        const vq_status status = read_rows(&chunk, f, first, count);
+        if (status)
+            return cli_fail(run->common, NULL, status);
+        for (size_t i = 0; i < count && taken < limit && !code; i++) {
+            /* Row number j of the sample is row floor(j * rows / limit) of the whole. */
+            if ((uint64_t)((unsigned __int128)taken * rows / limit) != first + i)
+                continue;
+            const float *row = chunk + i * f->rows.d;
+            code = check_finite(run, f, row, first + i);
+            *checksum = vq_crc32c(*checksum, row, size);
+            if (f->x)
+                memcpy(f->x + taken * f->rows.d, row, size);
+            taken++;
+        }
+        done_rows(f, first, count);
+        if (code)
+            return code;
     }
     return CLI_DONE;
 }
 
 static int load(vqtrain_run *run, features *f)
 {
-    int code = CLI_DONE;
-    f->files = calloc(run->inputs->count, sizeof *f->files);
-    if (!f->files)
-        return cli_fault(run->common, "features", "out of memory");
-    for (size_t i = 0; !code && i < run->inputs->count; i++)
-        code = cli_interrupted() ? cli_fail(run->common, NULL, VQ_E_CANCELLED)
-                                 : read_file(run, f, run->inputs->path[i]);
+    const vqtrain_settings *s = run->settings;
+    int code = open_files(run, f);
     if (code)
         return code;
-    if (f->rows == 0)
-        return cli_fault(run->common, run->inputs->path[0], "there are no vectors to train on");
-    code = gather(run, f);
+    const uint64_t most = s->max_vectors, limit = most && most < f->rows.n ? most : f->rows.n;
+    const uint32_t d = f->rows.d;
+    const int in_memory = s->residual || limit < f->rows.n;
+    uint32_t checksum = 0;
+    f->buffer = malloc((size_t)CHUNK * d * sizeof *f->buffer);
+    if (in_memory && limit <= SIZE_MAX / sizeof *f->x / d)
+        f->x = malloc((size_t)limit * d * sizeof *f->x);
+    if (!f->buffer || (in_memory && !f->x))
+        return cli_fault(run->common, "features",
+                         "out of memory for %llu vectors of %u numbers (see --max-vectors)",
+                         (unsigned long long)limit, d);
+    code = look(run, f, limit, &checksum);
     if (code)
         return code;
-    run->vectors = f->n;
-    run->data = cli_format("vectors=%zu dimension=%u crc32c=%08x", f->n, f->dim,
-                           vq_crc32c(0, f->x, f->n * f->dim * sizeof *f->x));
+    if (in_memory) {
+        vq_source_close(&f->rows);
+        f->rows = vq_source_from_memory(f->x, (size_t)limit, d);
+    }
+    run->vectors = limit;
+    run->data =
+        cli_format("vectors=%llu dimension=%u crc32c=%08x", (unsigned long long)limit, d, checksum);
     return vqtrain_check_data(run);
 }
 
@@ -146,10 +182,10 @@ static vq_status train(vqtrain_run *run, const features *f, vq_quantizer **out)
     opts.level_done = vqtrain_level_done;
     opts.level_context = run;
     if (s->residual)
-        return vq_residual_train(out, f->x, f->n, f->dim, &opts);
+        return vq_residual_train(out, f->x, f->rows.n, f->rows.d, &opts);
 
     vq_codebook *codebook;
-    vq_status status = vq_kmeans_train(&codebook, NULL, f->x, f->n, f->dim, &opts.kmeans);
+    vq_status status = vq_kmeans_train_source(&codebook, NULL, &f->rows, &opts.kmeans);
     if (status)
         return status;
     status = vq_quantizer_from_codebook(out, codebook);
@@ -159,9 +195,8 @@ static vq_status train(vqtrain_run *run, const features *f, vq_quantizer **out)
 }
 
 /** The report on the data that it was trained on, in chunks that bound the memory for codes. */
-static vq_status measure(vqtrain_run *run, const features *f, const vq_quantizer *quantizer)
+static vq_status measure(vqtrain_run *run, features *f, const vq_quantizer *quantizer)
 {
-    enum { CHUNK = 1 << 12 };
     const uint32_t levels = vq_quantizer_levels(quantizer);
     uint32_t k[VQ_MAX_LEVELS];
     for (uint32_t i = 0; i < levels; i++)
@@ -171,12 +206,16 @@ static vq_status measure(vqtrain_run *run, const features *f, const vq_quantizer
     uint32_t *codes = malloc(sizeof *codes * CHUNK * VQ_MAX_LEVELS);
     vq_report *report = NULL;
     vq_status status = codes ? vq_report_create(&report, levels, k) : VQ_E_NOMEM;
-    for (size_t i = 0; !status && i < f->n; i += CHUNK) {
-        const size_t n = f->n - i < CHUNK ? f->n - i : CHUNK;
-        const float *x = f->x + i * f->dim;
+    for (size_t i = 0; !status && i < f->rows.n; i += CHUNK) {
+        const size_t n = f->rows.n - i < CHUNK ? f->rows.n - i : CHUNK;
+        const float *x;
+        status = read_rows(&x, f, i, n);
+        if (status)
+            break;
         status = vq_quantize(codes, quantizer, x, n, &opts);
         if (!status)
             status = vq_report_add(report, quantizer, x, codes, n);
+        done_rows(f, i, n);
     }
     if (!status)
         run->levels = cli_level_rows(run->rows, report, levels);
