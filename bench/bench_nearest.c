@@ -2,8 +2,8 @@
 /*
  * The search of the nearest codewords of raw float32 rows under several CPU masks, which take turns; bench/search.py
  * runs it beside other libraries. The codes of the first mask go to CODES as uint32, the rest to standard output as
- * JSON: how many rows were searched (of N, as many as take about SECONDS), and for each mask the flags that it left, the
- * least time of REPEATS passes, and on how many rows its codes differ from those of the first.
+ * JSON: how many rows were searched (of N, as many as take about SECONDS), and for each mask the flags that it left,
+ * the least time of REPEATS passes, and on how many rows its codes differ from those of the first.
  *
  *     bench_nearest ROWS N D CODEWORDS K MASK,... BATCH SECONDS REPEATS CODES
  *

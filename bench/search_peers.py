@@ -3,8 +3,10 @@
 
     search_peers.py faiss|torch|sklearn
 
-prints a JSON line with the versions, then answers each line {"rows": file, "codewords": file, "n", "d", "k", "codes":
-file, "repeats"} with {"seconds": the best} and writes the codes to the file as uint32. Files are raw float32.
+prints a JSON line with the versions, then answers each line {"rows": file, "codewords": file, "n", "d", "k", "seconds",
+"repeats", "codes": file} with {"n", "seconds"}: how many rows were searched (of n, as many as take about the seconds
+asked, or all if that is null) and the least time of a pass. The codes go to the file as uint32; the other files are raw
+float32.
 """
 import json
 import os
@@ -88,23 +90,24 @@ class Sklearn:
         return [lambda rows: self.metrics.pairwise_distances_argmin(rows, codewords)]
 
 
-def measure(ways, rows, repeats):
-    """(seconds, codes) of the fastest way. Each way has one pass to warm up; those left far behind by it go no further."""
-    passes = []
-    for way in ways:
-        start = time.perf_counter()
-        codes = way(rows)
-        passes.append((time.perf_counter() - start, codes, way))
-    passes.sort(key=lambda one: one[0])
-    best = passes[0][:2]
+def clock(way, rows):
+    start = time.perf_counter()
+    codes = way(rows)
+    return time.perf_counter() - start, codes
+
+
+def measure(ways, rows, k, target, repeats):
+    """(n, seconds, codes) of the fastest way. Those that a first pass leaves far behind go no further."""
+    if target:
+        few = min(len(rows), (1 << 24) // k)
+        looked = min(clock(ways[0], rows[:few])[0] for _ in range(2))
+        rows = rows[:max(few, int(few * target / looked))]
+    passes = sorted(((*clock(way, rows), way) for way in ways), key=lambda one: one[0])
+    seconds, codes, _ = passes[0]
     for first, _, way in passes:
-        if first > 1.5 * passes[0][0]:
-            continue
-        for _ in range(repeats):
-            start = time.perf_counter()
-            codes = way(rows)
-            best = min(best, (time.perf_counter() - start, codes), key=lambda one: one[0])
-    return best
+        if first < 1.5 * passes[0][0]:
+            seconds = min([seconds] + [clock(way, rows)[0] for _ in range(repeats)])
+    return len(rows), seconds, codes
 
 
 def main():
@@ -112,11 +115,12 @@ def main():
     print(json.dumps(peer.version), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
-        rows = numpy.fromfile(asked["rows"], numpy.float32, asked["n"] * asked["d"]).reshape(-1, asked["d"])
-        codewords = numpy.fromfile(asked["codewords"], numpy.float32).reshape(asked["k"], asked["d"])
-        seconds, codes = measure(peer.prepare(codewords), rows, asked["repeats"])
+        k, d = asked["k"], asked["d"]
+        rows = numpy.fromfile(asked["rows"], numpy.float32, asked["n"] * d).reshape(-1, d)
+        codewords = numpy.fromfile(asked["codewords"], numpy.float32).reshape(k, d)
+        n, seconds, codes = measure(peer.prepare(codewords), rows, k, asked["seconds"], asked["repeats"])
         codes.astype(numpy.uint32).tofile(asked["codes"])
-        print(json.dumps({"seconds": seconds}), flush=True)
+        print(json.dumps({"n": n, "seconds": seconds}), flush=True)
 
 
 if __name__ == "__main__":
