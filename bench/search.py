@@ -279,14 +279,14 @@ def run(build, data, quick):
     flags = cells[0].masks["all"][1]
     names = "".join(f" {peer.name[:8]:>8} ratio" for peer in peers)
     table = describe_limits(limits) + [
-        "search: 1000 vectors/s, effective GFLOP/s (2 K d each), share of the limit of the widest unit allowed, ratio to "
-        "the best peer; then the peers and the ratio of \"all\" to each",
+        "search: 1000 vectors/s, effective GFLOP/s (2 K d each), share of the limit of the widest unit allowed, ratio "
+        "to the best peer; then the peers and the ratio of \"all\" to each",
         f"{'K':>6} {'d':>4} |" + "".join(f" {mask:>8} GFLOPs      ratio |" for mask in MASKS) + names]
     table += [cell.line(limits) for cell in cells]
     for mask in MASKS:
         rate = size / vector[mask]
-        table.append(f"one vector, K = 65536, d = 64, {mask:>6}: {1e6 * vector[mask]:7.1f} us, {rate / 1e9:6.1f} GB/s of "
-                     f"float32 codewords, {100 * rate / limits['read_16_mib'][1]:.0f} % of reading 16 MiB, "
+        table.append(f"one vector, K = 65536, d = 64, {mask:>6}: {1e6 * vector[mask]:7.1f} us, {rate / 1e9:6.1f} GB/s "
+                     f"of float32 codewords, {100 * rate / limits['read_16_mib'][1]:.0f} % of reading 16 MiB, "
                      f"{100 * rate / limits['read_1_gib'][1]:.0f} % of reading 1 GiB")
     table.append("kernels against the contract: " + ", ".join(
         f"{kind} {count['mismatches']} of {count['queries']}" for kind, count in found.items()))
