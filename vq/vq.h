@@ -7,6 +7,7 @@
 #include "vq/cpu.h"
 #include "vq/export.h"
 #include "vq/kmeans.h"
+#include "vq/kmeans_balanced.h"
 #include "vq/kmeans_1d.h"
 #include "vq/kmeans_minibatch.h"
 #include "vq/kmeans_stats.h"
