@@ -78,21 +78,16 @@ static vq_status make(vq_codebook **out, const float *codewords, uint32_t k, uin
     vq_status status = check_arguments(k, d, metric, storage);
     if (status)
         return status;
-    const uint32_t padded_k = (k + VQI_GROUP - 1) / VQI_GROUP * VQI_GROUP;
     size_t count;
     vq_codebook *codebook = vqi_calloc(1, sizeof *codebook);
-    float *copy = vqi_mul(&count, padded_k, d) ? vqi_calloc(count, sizeof *copy) : NULL;
+    float *copy = vqi_mul(&count, k, d) ? vqi_alloc(count, sizeof *copy) : NULL;
     if (!codebook || !copy) {
         vq_free(codebook);
         vq_free(copy);
-        return vqi_fail_nomem((unsigned long long)padded_k * d * sizeof *copy);
+        return vqi_fail_nomem((unsigned long long)k * d * sizeof *copy);
     }
-    *codebook = (vq_codebook){.k = k,
-                              .d = d,
-                              .metric = metric,
-                              .storage = storage,
-                              .padded_k = padded_k,
-                              .codewords = copy};
+    *codebook =
+        (vq_codebook){.k = k, .d = d, .metric = metric, .storage = storage, .codewords = copy};
     for (uint32_t c = 0; c < k && !status; c++)
         status = prepare_codeword(copy + (size_t)c * d, codewords + (size_t)c * d, c, codebook,
                                   scale && metric == VQ_METRIC_COSINE);
@@ -122,11 +117,17 @@ void vq_codebook_free(vq_codebook *codebook)
 {
     if (!codebook)
         return;
+    vq_free(codebook->order);
     vq_free(codebook->centre);
     vq_free(codebook->start);
     vq_free(codebook->groups);
     vq_free(codebook->bytes);
     vq_free(codebook->halves);
+    vq_free(codebook->weight);
+    vq_free(codebook->inverse_weight);
+    vq_free(codebook->group_norm);
+    vq_free(codebook->group_byte_error);
+    vq_free(codebook->group_half_error);
     vq_free(codebook->codewords);
     vq_free(codebook);
 }

@@ -20,23 +20,32 @@ struct vq_codebook {
     uint32_t k, d;
     vq_metric metric;
     vq_dtype storage;
-    uint32_t padded_k; /* k rounded up to whole groups; the added codewords are zero */
-    float *codewords;  /* padded_k x d */
+    float *codewords; /* k x d */
 
     /* For the filters: s(k) = x'.c'(k) + start(k), with x' = x - centre, c'(k) = c(k) - centre. Euclidean:
-     * start(k) = -|c'(k)|^2 / 2; otherwise centre and start are 0. The added codewords have c' = 0 and start
-     * -infinity. */
+     * start(k) = -|c'(k)|^2 / 2; otherwise centre and start are 0. They take the codewords at the places that
+     * `order` gives them, by rising |c'|, so that a group has a bound of its own. Places are added up to whole
+     * groups: their codewords are c' = 0, start -infinity, order 0. */
+    uint32_t padded_k;   /* places: k rounded up to whole groups */
+    uint32_t *order;     /* padded_k: the code at a place */
     float *centre;       /* d */
     float *start;        /* padded_k */
     float *groups;       /* padded_k / 64 groups of d x 64: c' */
     double largest_norm; /* of a c'; infinity if one overflowed */
+
     /* c' in bytes, offset by 128: groups of ceil(d/4) x 64 x 4. NULL where no processor of ours reads it. */
     uint8_t *bytes;
-    float byte_step;   /* what one step of a byte stands for */
-    double byte_error; /* the largest |c' - what its bytes stand for| */
+    float byte_step; /* what one step of a byte stands for */
     /* c' in bfloat16: groups of ceil(d/32) x 4 tiles of 16 pairs x 16 codewords x 2. NULL as above. */
     uint16_t *halves;
-    double half_error;
+    /* Dimensions that vary little have small weights, so that the errors of coarse forms there count for little:
+     * |a.b| <= sqrt(sum a^2 w) sqrt(sum b^2 / w). */
+    float *weight, *inverse_weight; /* d: w, largest 1, and 1 / w */
+    float *group_norm;              /* of each group the largest sqrt(sum c'^2 / w) ... */
+    float *
+        group_byte_error; /* ... and sqrt(sum e^2 w), where e = c' - what its bytes stand for ... */
+    float *group_half_error; /* ... or its halves */
+    double coarse_norm;      /* not below |c'| as bytes or halves tell it */
 };
 
 /** Fill in all that follows `codewords`. @return VQ_OK or VQ_E_NOMEM; what was made is freed with the codebook. */

@@ -22,26 +22,32 @@ static __mmask16 first_lanes(size_t d, size_t i)
     return i >= d ? 0 : d - i >= 16 ? 0xffff : (__mmask16)((1u << (d - i)) - 1);
 }
 
-static void pack_row(vqi_block *block, size_t r, size_t d)
+static void pack_row(vqi_block *block, const vq_codebook *codebook, size_t r)
 {
+    const size_t d = codebook->d;
     const float *x = block->centred + r * d;
     uint16_t *out = (uint16_t *)(void *)((char *)block->packed + r * row_bytes((uint32_t)d));
-    __m512 squares = _mm512_setzero_ps();
+    __m512 errors = _mm512_setzero_ps(), reads = _mm512_setzero_ps();
     for (size_t i = 0; i < row_bytes((uint32_t)d) / sizeof *out; i += 16) {
-        const __m512 v = _mm512_maskz_loadu_ps(first_lanes(d, i), x + i);
+        const __mmask16 some = first_lanes(d, i);
+        const __m512 v = _mm512_maskz_loadu_ps(some, x + i),
+                     w = _mm512_maskz_loadu_ps(some, codebook->weight + i),
+                     iw = _mm512_maskz_loadu_ps(some, codebook->inverse_weight + i);
         const __m256i half = (__m256i)_mm512_cvtneps_pbh(v);
         const __m512 read = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
         const __m512 error = _mm512_sub_ps(v, read);
-        squares = _mm512_fmadd_ps(error, error, squares);
+        errors = _mm512_fmadd_ps(_mm512_mul_ps(error, error), w, errors);
+        reads = _mm512_fmadd_ps(_mm512_mul_ps(read, read), iw, reads);
         _mm256_storeu_si256((__m256i *)(void *)(out + i), half);
     }
-    block->error[r] = sqrtf(_mm512_reduce_add_ps(squares));
+    block->error[r] = _mm512_reduce_add_ps(errors);
+    block->read[r] = _mm512_reduce_add_ps(reads);
 }
 
 static void pack(vqi_block *block, const vq_codebook *codebook)
 {
     for (size_t r = 0; r < block->rows; r++)
-        pack_row(block, r, codebook->d);
+        pack_row(block, codebook, r);
 }
 
 typedef struct tile_shape {

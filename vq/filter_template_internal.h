@@ -6,6 +6,7 @@
  * ROWS (of a register tile) and OPS (the name of its table). Compiled with -ffp-contract=fast: multiply and add
  * fuse where the processor can, which the bounds allow for.
  */
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 #if LANES > 4
@@ -186,84 +187,105 @@ INLINE uint32_t at_least(vec s, float lowest)
 #endif
 }
 
-static void find_tops(float *tops, const float *peaks, size_t rows, size_t groups)
+/* What the peaks of `groups` groups may be off for row r. */
+INLINE void bounds_of(float *bounds, const vqi_bound *bound, size_t r, size_t first, size_t groups)
 {
-    const size_t count = groups * VQI_LANES;
-    for (size_t r = 0; r < rows; r++, peaks += count) {
-        vec a = LOAD(peaks), b = LOAD(peaks + LANES % VQI_LANES);
-        for (size_t i = 0; i < count; i += VQI_LANES)
-            for (size_t j = i; j < i + VQI_LANES; j += 2 * LANES) {
-                a = larger(LOAD(peaks + j), a);
-                if (LANES < VQI_LANES)
-                    b = larger(LOAD(peaks + j + LANES % VQI_LANES), b);
-            }
+    const float error = bound->error[r], read = bound->read[r], rest = bound->rest[r];
+    const float *norm = bound->norm + first, *code_error = bound->code_error + first;
+    size_t g = 0;
+    for (; g + LANES <= groups; g += LANES)
+        STORE(bounds + g, error * LOAD(norm + g) + (read * LOAD(code_error + g) + rest));
+    for (; g < groups; g++)
+        bounds[g] = error * norm[g] + (read * code_error[g] + rest);
+}
+
+static void find_tops(float *tops, float *bounds, const float *peaks, size_t rows, size_t first,
+                      size_t groups, const vqi_bound *bound)
+{
+    for (size_t r = 0; r < rows; r++, bounds += VQI_CHUNK) {
+        bounds_of(bounds, bound, r, first, groups);
+        vec a = -INFINITY - (vec){0}, b = a;
+        for (size_t g = 0; g < groups; g++)
+            for (size_t l = 0; l < VQI_LANES; l += LANES, peaks += LANES)
+                if ((LANES < VQI_LANES ? l / LANES : g) % 2)
+                    b = larger(LOAD(peaks) - bounds[g], b);
+                else
+                    a = larger(LOAD(peaks) - bounds[g], a);
         tops[r] = largest_of(larger(a, b));
     }
 }
 
-/* 64 peaks from `peaks` on: bit i is set if peak i is at least `lowest`. */
-INLINE uint64_t bits_of_64(const float *peaks, float lowest)
+/* The lanes of four groups whose upper bounds are at least `lowest`, as bits. */
+INLINE uint64_t lanes_of_four(const float *peaks, const float *bounds, float lowest)
 {
 #if LANES == 16
-    const __m512 limit = _mm512_set1_ps(lowest);
-    const __mmask16 a = _mm512_cmp_ps_mask(_mm512_loadu_ps(peaks), limit, _CMP_GE_OQ),
-                    b = _mm512_cmp_ps_mask(_mm512_loadu_ps(peaks + 16), limit, _CMP_GE_OQ),
-                    c = _mm512_cmp_ps_mask(_mm512_loadu_ps(peaks + 32), limit, _CMP_GE_OQ),
-                    d = _mm512_cmp_ps_mask(_mm512_loadu_ps(peaks + 48), limit, _CMP_GE_OQ);
-    return _cvtmask64_u64(_mm512_kunpackd(_mm512_kunpackw(d, c), _mm512_kunpackw(b, a)));
+    __mmask16 m[4];
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; g++)
+        m[g] = _mm512_cmp_ps_mask((__m512)(LOAD(peaks + g * VQI_LANES) + bounds[g]),
+                                  _mm512_set1_ps(lowest), _CMP_GE_OQ);
+    return _cvtmask64_u64(
+        _mm512_kunpackd(_mm512_kunpackw(m[3], m[2]), _mm512_kunpackw(m[1], m[0])));
 #else
     uint64_t bits = 0;
-    for (size_t i = 0; i < 64; i += LANES)
-        bits |= (uint64_t)at_least(LOAD(peaks + i), lowest) << i;
+    for (size_t i = 0; i < 4 * VQI_LANES; i += LANES)
+        bits |= (uint64_t)at_least(LOAD(peaks + i) + bounds[i / VQI_LANES], lowest) << i;
     return bits;
 #endif
 }
 
-static size_t find_lanes(vqi_lane *lanes, uint32_t row, uint32_t code, const float *peaks,
-                         size_t groups, float lowest)
+static size_t find_lanes(vqi_lane *lanes, uint32_t row, const float *peaks, const float *bounds,
+                         size_t first, size_t groups, float lowest)
 {
-    const size_t count = groups * VQI_LANES;
-    uint64_t words[VQI_ROW_LANES / 64] = {0};
-    size_t n = 0, i = 0;
-    for (; i + 64 <= count; i += 64)
-        words[i / 64] = bits_of_64(peaks + i, lowest);
-    for (; i < count; i += LANES)
-        words[i / 64] |= (uint64_t)at_least(LOAD(peaks + i), lowest) << i % 64;
-    for (i = 0; i < VQI_ROW_LANES / 64; i++)
-        n += (size_t)__builtin_popcountll(words[i]);
+    uint64_t words[VQI_CHUNK / 4] = {0};
+    size_t g = 0;
+    for (; g + 4 <= groups; g += 4)
+        words[g / 4] = lanes_of_four(peaks + g * VQI_LANES, bounds + g, lowest);
+    for (; g < groups; g++)
+        for (size_t l = 0; l < VQI_LANES; l += LANES) {
+            const uint64_t bits = at_least(LOAD(peaks + g * VQI_LANES + l) + bounds[g], lowest);
+            words[g / 4] |= bits << (g % 4 * VQI_LANES + l);
+        }
+    size_t n = 0;
+    for (size_t w = 0; w < VQI_CHUNK / 4; w++)
+        n += (size_t)__builtin_popcountll(words[w]);
     /* One loop with no other branch in it: how many there are is guessed well, where they are is not. */
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         const size_t w =
             (size_t)!words[0] + !(words[0] | words[1]) + !(words[0] | words[1] | words[2]);
         const uint32_t at = (uint32_t)w * 64 + (uint32_t)__builtin_ctzll(words[w]);
+        const float off = bounds[at / VQI_LANES];
         words[w] &= words[w] - 1;
-        lanes[i] = (vqi_lane){row, code + at / VQI_LANES * VQI_GROUP + at % VQI_LANES, peaks[at]};
+        lanes[i] = (vqi_lane){row, ((uint32_t)first + at / VQI_LANES) * VQI_GROUP + at % VQI_LANES,
+                              peaks[at] - off, peaks[at] + off};
     }
     return n;
 }
 
-INLINE void score_lane(float scores[4], const float *x, const vq_codebook *codebook, uint32_t code)
+INLINE void score_lane(float scores[4], const float *x, const vq_codebook *codebook, uint32_t place)
 {
     const size_t d = codebook->d;
-    const float *codewords = codebook->codewords + code * d, *m = codebook->centre;
+    const float *m = codebook->centre, *c[4];
     vec sums[4] = {{0}, {0}, {0}, {0}};
+    for (uint32_t j = 0; j < 4; j++)
+        c[j] = codebook->codewords + codebook->order[place + j * VQI_LANES] * d;
     size_t i = 0;
     for (; i + LANES <= d; i += LANES) {
         const vec e = LOAD(x + i), centre_i = LOAD(m + i);
 #pragma GCC unroll 4
-        for (size_t j = 0; j < 4; j++)
-            sums[j] += e * (LOAD(codewords + j * VQI_LANES * d + i) - centre_i);
+        for (int j = 0; j < 4; j++)
+            sums[j] += e * (LOAD(c[j] + i) - centre_i);
     }
     if (i < d) {
         const size_t n = d - i;
         const vec e = load_some(x + i, n), centre_i = load_some(m + i, n);
 #pragma GCC unroll 4
-        for (size_t j = 0; j < 4; j++)
-            sums[j] += e * (load_some(codewords + j * VQI_LANES * d + i, n) - centre_i);
+        for (int j = 0; j < 4; j++)
+            sums[j] += e * (load_some(c[j] + i, n) - centre_i);
     }
     four_sums(scores, sums);
-    for (uint32_t j = 0; j < 4; j++) /* a codeword that was added starts, and ends, at -infinity */
-        scores[j] += codebook->start[code + j * VQI_LANES];
+    for (uint32_t j = 0; j < 4; j++) /* a place that was added starts, and ends, at -infinity */
+        scores[j] += codebook->start[place + j * VQI_LANES];
 }
 
 static void score_lanes(float (*scores)[4], const vqi_lane *lanes, size_t count,
@@ -273,8 +295,9 @@ static void score_lanes(float (*scores)[4], const vqi_lane *lanes, size_t count,
     for (size_t i = 0; i < count; i++) {
         if (i + 2 < count) /* codewords are far apart: no hardware foresees the next */
             for (size_t j = 0; j < 4; j++)
-                __builtin_prefetch(codebook->codewords + (lanes[i + 2].code + j * VQI_LANES) * d);
-        score_lane(scores[i], block->centred + lanes[i].row * d, codebook, lanes[i].code);
+                __builtin_prefetch(codebook->codewords +
+                                   codebook->order[lanes[i + 2].place + j * VQI_LANES] * d);
+        score_lane(scores[i], block->centred + lanes[i].row * d, codebook, lanes[i].place);
     }
 }
 

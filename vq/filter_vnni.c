@@ -29,25 +29,32 @@ static float largest_of(const float *x, size_t d)
     return _mm512_reduce_max_ps(most);
 }
 
-static void pack_row(vqi_block *block, size_t r, size_t d, float scale, float inverse)
+static void pack_row(vqi_block *block, const vq_codebook *codebook, size_t r, float scale,
+                     float inverse)
 {
+    const size_t d = codebook->d;
     const float *x = block->centred + r * d;
     int8_t *out = (int8_t *)block->packed + r * row_bytes((uint32_t)d);
     const __m512 step = _mm512_set1_ps(scale), steps = _mm512_set1_ps(inverse);
     const __m512i most = _mm512_set1_epi32(127), least = _mm512_set1_epi32(-127);
-    __m512 squares = _mm512_setzero_ps();
+    __m512 errors = _mm512_setzero_ps(), reads = _mm512_setzero_ps();
     __m512i sum = _mm512_setzero_si512();
     for (size_t i = 0; i < d; i += 16) {
-        const __m512 v = _mm512_maskz_loadu_ps(first_lanes(d - i), x + i);
+        const __mmask16 some = first_lanes(d - i);
+        const __m512 v = _mm512_maskz_loadu_ps(some, x + i),
+                     w = _mm512_maskz_loadu_ps(some, codebook->weight + i),
+                     iw = _mm512_maskz_loadu_ps(some, codebook->inverse_weight + i);
         __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(v, steps));
         q = _mm512_max_epi32(_mm512_min_epi32(q, most), least);
-        const __m512 error = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(q), step, v);
-        squares = _mm512_fmadd_ps(error, error, squares);
+        const __m512 steps_of = _mm512_cvtepi32_ps(q), error = _mm512_fnmadd_ps(steps_of, step, v);
+        errors = _mm512_fmadd_ps(_mm512_mul_ps(error, error), w, errors);
+        reads = _mm512_fmadd_ps(_mm512_mul_ps(steps_of, steps_of), iw, reads);
         sum = _mm512_add_epi32(sum, q);
         _mm_storeu_si128((__m128i *)(void *)(out + i), _mm512_cvtepi32_epi8(q));
     }
     block->start[r] = -128 * _mm512_reduce_add_epi32(sum);
-    block->error[r] = _mm512_reduce_add_ps(squares);
+    block->error[r] = _mm512_reduce_add_ps(errors);
+    block->read[r] = _mm512_reduce_add_ps(reads) * scale * scale;
 }
 
 /* The rows of a tile share one scale, so that their sums can start from the codewords' own terms as integers. */
@@ -67,12 +74,10 @@ static void pack(vqi_block *block, const vq_codebook *codebook)
         const float unit = scale * step;
         const int usable = scale > 0x1p-100f && unit > 0x1p-100f;
         for (size_t r = first; r < end; r++) {
-            pack_row(block, r, d, usable ? scale : 0, usable ? 1 / scale : 0);
+            pack_row(block, codebook, r, usable ? scale : 0, usable ? 1 / scale : 0);
             block->unit[r] = usable ? unit : 0;
         }
     }
-    for (size_t r = 0; r < block->rows; r++)
-        block->error[r] = sqrtf(block->error[r]);
 }
 
 /* sum += c . e, four bytes to a lane. As assembly because gcc 12 keeps copies of the sums in memory around the

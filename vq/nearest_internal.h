@@ -41,10 +41,20 @@ typedef struct vqi_block {
     float *centred; /* rows x d, and room for a register: x' */
     float *square;  /* rows: |x'|^2, at most d/4 + 8 additions deep */
     void *packed;   /* rows, up to a multiple of 16 of them, in the filter's own form */
-    float *error;   /* rows: |x' - p|, at most d/16 + 8 additions deep */
-    float *unit;    /* rows, int8 only: what 1 in the integer scores stands for */
+    float *error; /* rows: sum (x' - p)^2 w, at most d/16 + 8 additions deep; w as in vq_codebook */
+    float *read;  /* rows: sum p^2 / w, as deep */
+    float *unit;  /* rows, int8 only: what 1 in the integer scores stands for */
     int32_t *start; /* rows, int8 only: takes back that the codebook's bytes are offset by 128 */
 } vqi_block;
+
+/**
+ * How far a filter's score of row r and group g may be off: error[r] norm[g] + read[r] code_error[g] + rest[r],
+ * computed in float32.
+ */
+typedef struct vqi_bound {
+    const float *error, *read, *rest;
+    const float *norm, *code_error;
+} vqi_bound;
 
 /**
  * A filter scores every codeword: s(k) = x'.c'(k) - |c'(k)|^2 / 2 (without the last term unless
@@ -70,10 +80,10 @@ static inline float vqi_below(float score, float margin)
     return below - (below < 0 ? -below : below) * 0x1p-22f - 0x1p-148f;
 }
 
-/** Four codewords of which one may be an answer for a row: code, + 16, + 32, + 48. */
+/** Four places of which one may hold an answer for a row: place, + 16, + 32, + 48. */
 typedef struct vqi_lane {
-    uint32_t row, code;
-    float peak;
+    uint32_t row, place;
+    float lower, upper; /* the peak less, and plus, what it may be off */
 } vqi_lane;
 
 /** What the shortlist does with float32 vectors, in any order of summation. */
@@ -81,13 +91,14 @@ typedef struct vqi_float_ops {
     vqi_filter filter; /* float32: no row_bytes, no pack */
     /* Fill in block->centred and block->square. @return 1 if every square is finite, so that x is too. */
     int (*centre)(vqi_block *block, const float *x, const vq_codebook *codebook);
-    /* tops[r] = the largest of the groups x 16 peaks of row r. */
-    void (*find_tops)(float *tops, const float *peaks, size_t rows, size_t groups);
-    /* The lanes of one row whose peaks are at least `lowest`, in rising order; `code` is the first of the
-     * first group. @return how many. */
-    size_t (*find_lanes)(vqi_lane *lanes, uint32_t row, uint32_t code, const float *peaks,
-                         size_t groups, float lowest);
-    /* scores[i][j] = s(lanes[i].code + 16 j). */
+    /* bounds: rows x 16, for each group; tops[r] = the largest lower bound, peak less bound, of the
+     * groups x 16 peaks of row r. `first` is the first group. */
+    void (*find_tops)(float *tops, float *bounds, const float *peaks, size_t rows, size_t first,
+                      size_t groups, const vqi_bound *bound);
+    /* The lanes of one row whose upper bounds are at least `lowest`, in rising order. @return how many. */
+    size_t (*find_lanes)(vqi_lane *lanes, uint32_t row, const float *peaks, const float *bounds,
+                         size_t first, size_t groups, float lowest);
+    /* scores[i][j] = s at the place lanes[i].place + 16 j. */
     void (*score_lanes)(float (*scores)[4], const vqi_lane *lanes, size_t count,
                         const vqi_block *block, const vq_codebook *codebook);
 } vqi_float_ops;

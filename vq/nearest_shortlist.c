@@ -9,10 +9,12 @@
  *
  * (1) A float32 sum in any order, with or without fused multiply-add, starting from fl(-|c'|^2 / 2):
  *         |s^ - s| <= E2 = g(d+4) (|x'| C + C^2 / 2) + (d+4) 2^-149, the last for products that underflow.
- * (2) A coarse filter reads p for x' and q for c': |x'.c' - p.q| <= |x'-p| C + |p| |c'-q|, where |x'-p| and the
- *     largest |c'-q| are measured, not assumed. To that comes the arithmetic on p and q: int8 sums are exact, then
- *     rounded, scaled and added, g(8); bf16 tiles add 2 d + 16 deep and take denormals as zero. The sum is E1; for the
- *     float32 filter E1 = E2.
+ * (2) A coarse filter reads p for x' and q for c', with |x'.c' - p.q| <= |x'-p|_w |c'|_v + |p|_v |c'-q|_w, where
+ *     |a|_w^2 = sum a^2 w and |a|_v^2 = sum a^2 / w (Cauchy and Schwarz, for any weights w > 0). All four are measured, not
+ *     assumed: those of rows for each row, those of codewords for each group of 64, which have similar norms. To that
+ *     comes the arithmetic on p and q: int8 sums are exact, but what they start from is rounded to whole units, and they
+ *     are scaled, g(8); bf16 tiles add 2 d + 16 deep and take denormals as zero. The sum, with what rounding adds to it and to a
+ *     score that is compared, is E1 (row, group); for the float32 filter E1 = E2 with g(d+12).
  * (3) The contract's dot product has d products, ceil(d/8) - 1 + 3 additions deep: m = ceil(d/8) + 3 and
  *         |S^ - S| <= g(m) |x||c| + d 2^-149, so if k wins over b then
  *         s_k >= s_b - M,   M = 2 g(m) |x| C + 2 d 2^-149.
@@ -25,9 +27,9 @@
  *
  * Of the `wanted` codes that the contract puts first, none is worse by the contract than all of any `wanted` codes. So
  * with b the wanted-th best score known so far, in float32, an answer k has
- *         s2^_k >= b - (2 E2 + M)   and   s1^_k >= b - (E1 + E2 + M);
- * with b the best peak, where one is wanted, s1^_k >= b - (2 E1 + M). What is known only grows, so nothing that is dropped
- * early could come back. The sums below are in double; their own rounding is covered by a factor of 1 + 2^-20. All of
+ *         s2^_k >= b - (2 E2 + M)   and   s1^_k + E1 >= b - (E2 + M);
+ * with b the best lower bound s1^ - E1, where one is wanted, s1^_k + E1 >= b - M. What is known only grows, so nothing that is
+ * dropped early could come back. The sums below are in double; their own rounding is covered by factors of 1 + 2^-20. All of
  * it needs that nothing overflows: rows with R > 2^60 are scanned instead.
  */
 #include <float.h>
@@ -39,26 +41,13 @@
 enum { LANE_ROOM = 512 + VQI_ROW_LANES }; /* lanes that wait to be scored, of all rows together */
 
 typedef struct margins {
-    float peak, lane, score; /* 2 E1 + M, E1 + E2 + M, 2 E2 + M */
+    float contract, lane, score; /* M, E2 + M, 2 E2 + M */
 } margins;
 
 typedef struct candidate {
     uint32_t code;
     float score;
 } candidate;
-
-/* Factors of the terms above. */
-typedef struct bounds {
-    double largest;          /* C */
-    double fine;             /* E2 / (|x'| + C/2) */
-    double contract_square;  /* M / R^2, Euclidean */
-    double contract_product; /* M / |x'|, otherwise */
-    double tiny;             /* what underflow may add up to in E2 or M */
-    double error_factor;     /* what rounding may have taken from a measured |x'-p| */
-    double code_error;       /* the largest |c'-q| */
-    double coarse;           /* the arithmetic in E1 ... */
-    double coarse_tiny;      /* ... and what underflow adds to it / (1 + |x'| + C) */
-} bounds;
 
 struct vqi_shortlist {
     const vq_codebook *codebook;
@@ -67,17 +56,21 @@ struct vqi_shortlist {
     const vqi_filter *filter;
     const float *x;
     vqi_block block;
-    bounds bound;
     uint32_t wanted, kept_room;
-    size_t scored; /* lanes so far */
+    size_t scored;   /* lanes so far */
+    size_t waiting;  /* lanes */
+    vqi_bound bound; /* E1 */
     /* For each row: */
+    float *error, *read, *rest; /* parts of the bound */
     margins *margin;
-    float *lowest;   /* a peak below it cannot hold an answer ... */
+    float *lowest;   /* a lane whose upper bound is below it cannot hold an answer ... */
     float *fine;     /* ... nor can a codeword be one whose float32 score is below this */
-    float *top;      /* the highest peak of a chunk */
+    float *top;      /* the best lower bound so far */
+    float *widest;   /* not below an upper bound less its lower bound */
     uint32_t *count; /* candidates; more than kept_room = the row must be scanned */
     candidate *kept; /* kept_room: the candidates, best first */
     float *peaks;    /* chunk x 16 */
+    float *bounds;   /* VQI_CHUNK */
     /* LANE_ROOM each: */
     vqi_lane *lanes, *chosen;
     float (*scores)[4];
@@ -130,10 +123,14 @@ static size_t lay_out(vqi_shortlist *list, char *scratch, const vq_codebook *cod
         (pointer) = scratch ? (void *)(scratch + at) : NULL;                                       \
         at += padded(bytes);                                                                       \
     } while (0)
+    PART(list->error, rows * sizeof *list->error);
+    PART(list->read, rows * sizeof *list->read);
+    PART(list->rest, rows * sizeof *list->rest);
     PART(list->margin, rows * sizeof *list->margin);
     PART(list->lowest, rows * sizeof *list->lowest);
     PART(list->fine, rows * sizeof *list->fine);
     PART(list->top, rows * sizeof *list->top);
+    PART(list->widest, rows * sizeof *list->widest);
     PART(list->count, rows * sizeof *list->count);
     PART(list->kept, rows * kept_room(wanted) * sizeof *list->kept);
     PART(list->lanes, LANE_ROOM * sizeof *list->lanes);
@@ -142,6 +139,8 @@ static size_t lay_out(vqi_shortlist *list, char *scratch, const vq_codebook *cod
     PART(list->block.centred, (rows * codebook->d + VQI_LANES) * sizeof *list->block.centred);
     PART(list->block.square, rows * sizeof *list->block.square);
     PART(list->block.error, rows * sizeof *list->block.error);
+    PART(list->block.read, rows * sizeof *list->block.read);
+    PART(list->bounds, rows * VQI_CHUNK * sizeof *list->bounds);
     PART(list->peaks, rows * chunk_of(codebook) * VQI_LANES * sizeof *list->peaks);
     PART(list->block.packed, packed_rows * packed_bytes(codebook));
     PART(list->block.unit, rows * sizeof *list->block.unit);
@@ -156,26 +155,7 @@ size_t vqi_shortlist_scratch(const vq_codebook *codebook, size_t rows, uint32_t 
     return lay_out(&nowhere, NULL, codebook, rows, wanted);
 }
 
-static bounds make_bounds(const vq_codebook *codebook, const vqi_filter *filter)
-{
-    const double d = codebook->d, depth = (double)((codebook->d + 7) / 8);
-    const int euclidean = codebook->metric == VQ_METRIC_EUCLIDEAN, bytes = filter->integer;
-    bounds b = {.largest = codebook->largest_norm * (1 + 0x1p-20)};
-    b.fine = gamma_of(d + 4) * b.largest;
-    if (euclidean)
-        b.contract_square = gamma_of(depth + 5) / (1 - gamma_of(depth + 5)) * (1 + 0x1p-20) +
-                            0x1p-24 * (2 + 0x1p-24);
-    else
-        b.contract_product = 2 * gamma_of(depth + 3) * b.largest;
-    b.tiny = (d + 4) * 0x1p-147;
-    b.error_factor = 1 + (d / 16 + 24) * 0x1p-23;
-    b.code_error = (bytes ? codebook->byte_error : codebook->half_error) * (1 + 0x1p-20);
-    b.coarse = gamma_of(bytes ? 8 : 2 * d + 16);
-    b.coarse_tiny = bytes ? 0x1p-110 : (2 * d + 16) * 0x1p-125;
-    return b;
-}
-
-/* Of a margin; the factor is for the double sums and for half a step of the conversion. */
+/* Of a bound; the factor is for the double sums, for what is done with it in float32, and for the conversion. */
 static float round_up(double value)
 {
     return (float)(value * (1 + 0x1p-20) + 0x1p-148);
@@ -183,35 +163,62 @@ static float round_up(double value)
 
 static void find_margins(vqi_shortlist *list)
 {
+    const vq_codebook *codebook = list->codebook;
     const vqi_block *block = &list->block;
-    const bounds b = list->bound;
-    const double d = list->codebook->d;
-    const double norm_factor = 1 + (d / 4 + 16) * 0x1p-23, norm_tiny = d * 0x1p-148;
-    const double error_tiny = sqrt(d) * 0x1p-73;
+    const double d = codebook->d, depth = (double)((codebook->d + 7) / 8);
+    const int euclidean = codebook->metric == VQ_METRIC_EUCLIDEAN;
     const int coarse = list->filter->pack != NULL, integer = list->filter->integer;
+    const double largest = codebook->largest_norm * (1 + 0x1p-20), tiny = (d + 4) * 0x1p-147;
+    /* M / R^2 and M / |x'|: one of them is 0. */
+    const double by_square =
+        euclidean ? gamma_of(depth + 5) / (1 - gamma_of(depth + 5)) + 0x1p-24 * (2 + 0x1p-24) : 0;
+    const double by_norm = euclidean ? 0 : 2 * gamma_of(depth + 3) * largest;
+    const double fine_factor = gamma_of(d + 4), filter_factor = gamma_of(d + 12);
+    const double coarse_factor = gamma_of(integer ? 24 : 2 * d + 32);
+    const double coarse_tiny = integer ? 0x1p-110 : (2 * d + 16) * 0x1p-125;
+    /* What rounding may have taken from the sums of squares. */
+    const double depth_factor = 1 + (d / 4 + 32) * 0x1p-23, underflow = (d + 1) * 0x1p-140;
+    double widest_norm = 0, widest_error = 0;
+    for (size_t g = 0; coarse && g < codebook->padded_k / VQI_GROUP; g++) {
+        widest_norm = fmax(widest_norm, list->bound.norm[g]);
+        widest_error = fmax(widest_error, list->bound.code_error[g]);
+    }
     for (size_t r = 0; r < block->rows; r++) {
-        const double norm = sqrt(block->square[r] * norm_factor + norm_tiny);
-        const double reach = norm + b.largest;
-        const double contract =
-            b.contract_square * reach * reach + b.contract_product * norm + b.tiny;
-        const double fine = b.fine * (norm + b.largest / 2) + b.tiny;
-        double rough = fine;
+        const double norm = sqrt(block->square[r] * depth_factor + underflow);
+        const double reach = norm + largest;
+        const double contract = by_square * reach * reach * (1 + 0x1p-20) + by_norm * norm + tiny;
+        const double products = (norm + largest / 2) * largest;
+        const double fine = fine_factor * products + tiny;
+        double error = 0, read = 0, rest = filter_factor * products + tiny;
         if (coarse) {
-            const double error = block->error[r] * b.error_factor + error_tiny;
-            const double read = norm + error;
-            rough = error * b.largest + read * b.code_error +
-                    b.coarse * (read * (b.largest + b.code_error) + b.largest * b.largest / 2) +
-                    b.coarse_tiny * (1 + norm + b.largest) + (integer ? block->unit[r] : 0);
+            error = sqrt(block->error[r] * depth_factor + underflow);
+            read = sqrt(block->read[r] * depth_factor + underflow); /* not below |p|: w <= 1 */
+            rest = coarse_factor * (read * codebook->coarse_norm + largest * largest / 2) +
+                   coarse_tiny * (1 + read + largest) + (integer ? block->unit[r] : 0);
         }
-        list->margin[r] =
-            (margins){round_up(2 * rough + contract), round_up(rough + fine + contract),
-                      round_up(2 * fine + contract)};
+        list->error[r] = round_up(error);
+        list->read[r] = round_up(read);
+        list->rest[r] = round_up(rest);
+        list->top[r] = -INFINITY;
+        list->widest[r] =
+            round_up(2 * (1 + 0x1p-10) * (error * widest_norm + read * widest_error + rest));
+        list->margin[r] = (margins){list->wanted == 1 ? round_up(contract) : INFINITY,
+                                    round_up(fine + contract), round_up(2 * fine + contract)};
         const int large = !(reach <= VQI_LARGEST_NORM); /* so if infinite */
         list->lowest[r] = list->fine[r] = large ? INFINITY : -FLT_MAX;
         list->count[r] = large ? list->kept_room + 1 : 0;
-        if (list->wanted > 1)
-            list->margin[r].peak = INFINITY; /* one peak says nothing of the wanted-th best */
     }
+}
+
+/* The parts of the bound that belong to the codebook. The float32 filter has none: any zeros will do. */
+static void find_group_bounds(vqi_shortlist *list)
+{
+    const vq_codebook *codebook = list->codebook;
+    list->bound = (vqi_bound){list->error, list->read, list->rest, codebook->group_norm,
+                              codebook->group_norm};
+    if (list->filter->pack)
+        list->bound.code_error =
+            list->filter->integer ? codebook->group_byte_error : codebook->group_half_error;
 }
 
 /* A row that is too large is filtered with the others, in vain: let it be finite. */
@@ -232,12 +239,12 @@ vqi_shortlist *vqi_shortlist_begin(void *scratch, const vq_codebook *codebook,
     list->contract = kernels->contract;
     list->ops = kernels->ops;
     list->filter = coarse ? coarse : &kernels->ops->filter;
-    list->bound = make_bounds(codebook, list->filter);
+    find_group_bounds(list);
     list->x = x;
     list->block.rows = rows;
     list->wanted = wanted;
     list->kept_room = kept_room(wanted);
-    list->scored = 0;
+    list->scored = list->waiting = 0;
     const int finite = list->ops->centre(&list->block, x, codebook);
     if (!finite && !kernels->contract->all_finite(x, rows * codebook->d))
         return NULL;
@@ -275,6 +282,7 @@ static void score_chosen(vqi_shortlist *list, size_t chosen)
 {
     list->ops->score_lanes(list->scores, list->chosen, chosen, &list->block, list->codebook);
     list->scored += chosen;
+    const uint32_t *order = list->codebook->order;
     for (size_t i = 0; i < chosen; i++) {
         const float *scores = list->scores[i];
         const vqi_lane it = list->chosen[i];
@@ -284,54 +292,68 @@ static void score_chosen(vqi_shortlist *list, size_t chosen)
             best = scores[j] > scores[best] ? j : best;
         if (scores[best] < list->fine[it.row])
             continue;
-        keep(list, it.row, it.code + best * VQI_LANES, scores[best]);
+        keep(list, it.row, order[it.place + best * VQI_LANES], scores[best]);
         for (uint32_t j = 0; j < 4; j++)
             if (scores[j] >= list->fine[it.row] && j != best)
-                keep(list, it.row, it.code + j * VQI_LANES, scores[j]);
+                keep(list, it.row, order[it.place + j * VQI_LANES], scores[j]);
     }
 }
 
 /* Score in float32 the lanes that wait: first the most promising of each row, as it may rule out the others. All rows
  * go through each step together, because a processor that has to guess for each row what comes next guesses wrong. */
-static void score_waiting(vqi_shortlist *list, size_t waiting)
+static void score_waiting(vqi_shortlist *list)
 {
     size_t chosen = 0;
-    for (size_t i = 0; i < waiting; i++) {
-        list->chosen[chosen] = list->lanes[i];
-        chosen += list->lanes[i].peak == list->top[list->lanes[i].row];
+    for (size_t i = 0; i < list->waiting; i++) {
+        const vqi_lane it = list->lanes[i];
+        list->chosen[chosen] = it;
+        chosen += it.lower >= list->top[it.row];
     }
     score_chosen(list, chosen);
     chosen = 0;
-    for (size_t i = 0; i < waiting; i++) {
+    for (size_t i = 0; i < list->waiting; i++) {
         const vqi_lane it = list->lanes[i];
         list->chosen[chosen] = it;
-        chosen += (it.peak != list->top[it.row]) & (it.peak >= list->lowest[it.row]);
+        chosen += (it.lower < list->top[it.row]) & (it.upper >= list->lowest[it.row]);
     }
     score_chosen(list, chosen);
+    list->waiting = 0;
+}
+
+/* Forget the waiting lanes that the best so far has ruled out; if many are left, score them. */
+static void make_room(vqi_shortlist *list)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < list->waiting; i++) {
+        const vqi_lane it = list->lanes[i];
+        list->lanes[kept] = it;
+        kept += it.upper >= list->lowest[it.row];
+    }
+    list->waiting = kept;
+    if (kept > (LANE_ROOM - VQI_ROW_LANES) / 2)
+        score_waiting(list);
 }
 
 /* Take up the peaks of `groups` groups from `first` on. */
 static void collect(vqi_shortlist *list, size_t first, size_t groups)
 {
     const size_t rows = list->block.rows;
-    list->ops->find_tops(list->top, list->peaks, rows, groups);
+    float tops[VQI_BLOCK];
+    list->ops->find_tops(tops, list->bounds, list->peaks, rows, first, groups, &list->bound);
     for (size_t r = 0; r < rows; r++) {
-        const float lowest = vqi_below(list->top[r], list->margin[r].peak);
+        const float lowest = vqi_below(tops[r], list->margin[r].contract);
+        list->top[r] = tops[r] > list->top[r] ? tops[r] : list->top[r];
         list->lowest[r] = lowest > list->lowest[r] ? lowest : list->lowest[r];
     }
-    size_t waiting = 0;
     for (size_t r = 0; r < rows; r++) {
-        if (list->top[r] < list->lowest[r])
+        if (tops[r] + list->widest[r] < list->lowest[r])
             continue;
-        waiting +=
-            list->ops->find_lanes(list->lanes + waiting, (uint32_t)r, (uint32_t)(first * VQI_GROUP),
-                                  list->peaks + r * groups * VQI_LANES, groups, list->lowest[r]);
-        if (waiting > LANE_ROOM - VQI_ROW_LANES) {
-            score_waiting(list, waiting);
-            waiting = 0;
-        }
+        list->waiting += list->ops->find_lanes(
+            list->lanes + list->waiting, (uint32_t)r, list->peaks + r * groups * VQI_LANES,
+            list->bounds + r * VQI_CHUNK, first, groups, list->lowest[r]);
+        if (list->waiting > LANE_ROOM - VQI_ROW_LANES)
+            make_room(list);
     }
-    score_waiting(list, waiting);
 }
 
 void vqi_shortlist_search(vqi_shortlist *list, size_t first, size_t end)
@@ -342,6 +364,7 @@ void vqi_shortlist_search(vqi_shortlist *list, size_t first, size_t end)
         list->filter->peaks(list->peaks, &list->block, list->codebook, first, groups);
         collect(list, first, groups);
     }
+    score_waiting(list);
 }
 
 void vqi_shortlist_merge(vqi_shortlist *list, const vqi_shortlist *other)
