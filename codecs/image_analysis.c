@@ -36,6 +36,27 @@ static void load_pixel(float rgb[3], const vqi_picture *picture, const float *sa
     }
 }
 
+/* The planes of one pixel, from its colours less 1/2. */
+static inline void decorrelate(float *const planes[VQI_IMAGE_PLANES], size_t x, const float *colour,
+                               const float *rgb)
+{
+    const float r = rgb[0] - 0.5f, g = rgb[1] - 0.5f, b = rgb[2] - 0.5f;
+    for (size_t p = 0; p < VQI_IMAGE_PLANES; p++)
+        planes[p][x] = (colour[3 * p] * r + colour[3 * p + 1] * g) + colour[3 * p + 2] * b;
+}
+
+static long first_bad_pixel(const vqi_picture *picture, const float *sample)
+{
+    const size_t channels = picture->signal->shape[2];
+    for (size_t x = 0; x < picture->width; x++) {
+        float rgb[3];
+        load_pixel(rgb, picture, sample + x * channels);
+        if (!isfinite(rgb[0]) || !isfinite(rgb[1]) || !isfinite(rgb[2]))
+            return (long)x;
+    }
+    return -1;
+}
+
 /* One pixel row as three decorrelated planes, its edges repeated. Returns the first column that is not finite. */
 static long load_row(float *const planes[VQI_IMAGE_PLANES], const vqi_image_model *model,
                      const vqi_picture *picture, size_t y)
@@ -43,19 +64,16 @@ static long load_row(float *const planes[VQI_IMAGE_PLANES], const vqi_image_mode
     const size_t margin = model->block / 2, channels = picture->signal->shape[2];
     const size_t padded = padded_width(model, picture);
     const float *sample = picture->signal->data + y * picture->width * channels;
-    const float *colour = model->colour;
-    long bad = -1;
-    for (size_t x = 0; x < picture->width; x++, sample += channels) {
+    const int plain = channels == 3 && !picture->alpha;
+    float bad = 0; /* 0 * NaN and 0 * infinity are NaN, which stays */
+    for (size_t x = 0; x < picture->width; x++) {
         float rgb[3];
-        load_pixel(rgb, picture, sample);
-        for (size_t c = 0; c < 3; c++) {
-            if (!isfinite(rgb[c]) && bad < 0)
-                bad = (long)x;
-            rgb[c] -= 0.5f;
-        }
-        for (size_t p = 0; p < VQI_IMAGE_PLANES; p++)
-            planes[p][margin + x] =
-                (colour[3 * p] * rgb[0] + colour[3 * p + 1] * rgb[1]) + colour[3 * p + 2] * rgb[2];
+        if (plain)
+            memcpy(rgb, sample + 3 * x, sizeof rgb);
+        else
+            load_pixel(rgb, picture, sample + x * channels);
+        decorrelate(planes, margin + x, model->colour, rgb);
+        bad += (rgb[0] + rgb[1] + rgb[2]) * 0.0f;
     }
     for (size_t p = 0; p < VQI_IMAGE_PLANES; p++) {
         const float first = planes[p][margin], last = planes[p][margin + picture->width - 1];
@@ -64,49 +82,7 @@ static long load_row(float *const planes[VQI_IMAGE_PLANES], const vqi_image_mode
         for (size_t x = margin + picture->width; x < padded; x++)
             planes[p][x] = last;
     }
-    return bad;
-}
-
-/* out[v][x] = sum over j of rows[j][x] * matrix[j][v], for v < count. */
-static void transform_columns(float *out, const float *rows, size_t width, const float *matrix,
-                              uint32_t m, uint32_t count)
-{
-    for (uint32_t v = 0; v < count; v++, out += width) {
-        memset(out, 0, width * sizeof *out);
-        for (uint32_t j = 0; j < 2 * m; j++) {
-            const float a = matrix[j * m + v];
-            const float *row = rows + j * width;
-            if (a == 0.0f)
-                continue; /* the sides that the edges cut off */
-            for (size_t x = 0; x < width; x++)
-                out[x] += a * row[x];
-        }
-    }
-}
-
-/* out[u] = sum over j of window[j] * matrix[j][u]; m is a constant wherever this is called from. */
-static inline void transform_window(float *out, const float *window, const float *matrix,
-                                    uint32_t m)
-{
-    float sum[VQI_LAPPED_MAX_BLOCK] = {0};
-    for (uint32_t j = 0; j < 2 * m; j++)
-        for (uint32_t u = 0; u < m; u++)
-            sum[u] += window[j] * matrix[j * m + u];
-    memcpy(out, sum, m * sizeof *out);
-}
-
-static void transform_block_row(float *out, const float *window, const float *matrix, uint32_t m)
-{
-    switch (m) {
-    case 8:
-        transform_window(out, window, matrix, 8);
-        break;
-    case 16:
-        transform_window(out, window, matrix, 16);
-        break;
-    default:
-        transform_window(out, window, matrix, m);
-    }
+    return bad == 0 ? -1 : first_bad_pixel(picture, sample);
 }
 
 /* Load the 2 M pixel rows of a window; rows beyond the padded picture are never read by the matrices. */
@@ -140,17 +116,17 @@ long vqi_image_analyse_row(float *latents, const vqi_image_model *model, const v
     if (bad >= 0)
         return bad;
 
+    const vqi_lapped_kernels kernels = vqi_lapped_select();
     const float *vertical = model->lapped.analysis[vqi_lapped_edges(row, picture->rows)];
     const size_t stride = all ? VQI_IMAGE_PLANES * square : model->dim;
     for (uint32_t p = 0; p < VQI_IMAGE_PLANES; p++) {
         const uint32_t count = all ? m : model->rows[p];
-        transform_columns(frequencies, planes + p * 2 * m * padded, padded, vertical, m, count);
+        kernels.columns(frequencies, planes + p * 2 * m * padded, padded, vertical, m, count);
         for (size_t b = 0; b < picture->columns; b++) {
             const float *horizontal = model->lapped.analysis[vqi_lapped_edges(b, picture->columns)];
             float *block =
                 all ? latents + b * stride + p * square : frequencies + m * padded + p * square;
-            for (uint32_t v = 0; v < count; v++)
-                transform_block_row(block + v * m, frequencies + v * padded + b * m, horizontal, m);
+            kernels.block(block, frequencies + b * m, padded, horizontal, m, count);
             if (all)
                 continue;
             for (uint32_t i = 0; i < model->dim; i++)

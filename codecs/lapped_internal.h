@@ -12,6 +12,7 @@
 #ifndef CODECS_LAPPED_INTERNAL_H
 #define CODECS_LAPPED_INTERNAL_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "vq/status.h"
@@ -47,6 +48,17 @@ static inline unsigned vqi_lapped_edges(uint64_t i, uint64_t n)
 {
     return (i == 0 ? VQI_LAPPED_FIRST : 0u) | (i + 1 == n ? VQI_LAPPED_LAST : 0u);
 }
+
+/** The analysis in two steps, for what vq_cpu_flags() allows now; every set gives the same bits. */
+typedef struct vqi_lapped_kernels {
+    /* out[v][x] = sum over j of rows[j][x] * matrix[j][v], for v < count; rows are 2 M x width. */
+    void (*columns)(float *out, const float *rows, size_t width, const float *matrix, uint32_t m,
+                    uint32_t count);
+    /* out[v][u] = sum over j of window[v][j] * matrix[j][u], for v < count; windows are `stride` apart. */
+    void (*block)(float *out, const float *window, size_t stride, const float *matrix, uint32_t m,
+                  uint32_t count);
+} vqi_lapped_kernels;
+vqi_lapped_kernels vqi_lapped_select(void);
 
 /** The orthonormal DCT-II, M x M (Ahmed, Natarajan and Rao 1974). */
 void vqi_dct2(float *basis, uint32_t m);
