@@ -35,10 +35,10 @@ static uint32_t residual_k(const vq_quantizer *q, uint32_t level)
     return vq_codebook_k(level_codebook(q, level));
 }
 
-/* Vectors are encoded in chunks of at most 8192 rows and, for long ones, 4 MiB. */
-static size_t chunk_rows(const vq_quantizer *q, size_t n)
+/* Vectors are encoded in blocks of about 256 KiB, which stay in a level-2 cache for all levels. */
+static size_t block_rows(const vq_quantizer *q, size_t n)
 {
-    const size_t fit = ((size_t)1 << 20) / q->dim, rows = fit > 8192 ? 8192 : fit < 64 ? 64 : fit;
+    const size_t fit = ((size_t)1 << 16) / q->dim, rows = fit > 384 ? 384 : fit < 96 ? 96 : fit;
     return n < rows ? n : rows;
 }
 
@@ -47,16 +47,29 @@ static size_t aligned(size_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
-/* A workspace holds the residuals and the codes of one chunk, then what vq_nearest() wants. */
-static size_t residual_workspace(const vq_quantizer *q, size_t n, int threads)
+/* What one thread holds: the residuals and the codes of a block, then what vq_nearest() wants. */
+static size_t block_workspace(const vq_quantizer *q, size_t rows, int threads)
 {
-    const size_t rows = chunk_rows(q, n);
     size_t search = 0;
     for (uint32_t l = 0; l < q->levels; l++) {
         const size_t need = vq_nearest_workspace(level_codebook(q, l), rows, threads);
         search = need > search ? need : search;
     }
     return aligned(rows * q->dim * sizeof(float)) + aligned(rows * sizeof(uint32_t)) + search;
+}
+
+/* Threads take blocks; where there is but one block, they share each of its searches. */
+static int block_threads(size_t n, size_t rows, int threads)
+{
+    return vqi_threads(threads, (n + rows - 1) / rows);
+}
+
+static size_t residual_workspace(const vq_quantizer *q, size_t n, int threads)
+{
+    const size_t rows = block_rows(q, n);
+    const size_t shared = block_workspace(q, rows, threads),
+                 own = block_workspace(q, rows, 1) * (size_t)block_threads(n, rows, threads);
+    return shared > own ? shared : own;
 }
 
 void vqi_residual_subtract(float *residual, const vq_codebook *codebook, const uint32_t *codes,
@@ -87,37 +100,58 @@ static vq_status copy_finite(float *to, const float *x, size_t first, size_t cou
     return VQ_OK;
 }
 
+/* All levels of the block that begins at row `first`. */
+static vq_status quantize_block(uint32_t *codes, const vq_quantizer *q, const float *x,
+                                size_t first, size_t count, uint32_t levels, int threads,
+                                char *workspace, size_t workspace_size)
+{
+    const size_t d = q->dim;
+    const size_t residual_bytes = aligned(count * d * sizeof(float)),
+                 code_bytes = aligned(count * sizeof(uint32_t));
+    float *residual = (float *)(void *)workspace;
+    uint32_t *level_codes = (uint32_t *)(void *)(workspace + residual_bytes);
+    vq_search_opts search = VQ_SEARCH_OPTS_INIT;
+    search.threads = threads;
+    search.workspace = workspace + residual_bytes + code_bytes;
+    search.workspace_size = workspace_size - residual_bytes - code_bytes;
+    vq_status status = copy_finite(residual, x, first, count, d);
+    for (uint32_t l = 0; l < levels && !status; l++) {
+        const vq_codebook *codebook = level_codebook(q, l);
+        status = vq_nearest(level_codes, NULL, codebook, residual, count, &search);
+        if (status)
+            break;
+        for (size_t i = 0; i < count; i++)
+            codes[(first + i) * levels + l] = level_codes[i];
+        if (l + 1 < levels)
+            vqi_residual_subtract(residual, codebook, level_codes, count, threads);
+    }
+    return status;
+}
+
 static vq_status residual_quantize(uint32_t *codes, const vq_quantizer *q, const float *x, size_t n,
                                    const vq_quantize_opts *opts)
 {
-    const size_t d = q->dim, chunk = chunk_rows(q, n);
-    const uint32_t levels = opts->levels;
+    const size_t rows = block_rows(q, n), blocks = rows ? (n + rows - 1) / rows : 0;
+    const int threads = block_threads(n, rows, opts->threads);
     char *workspace = opts->workspace;
-    const size_t residual_bytes = aligned(chunk * d * sizeof(float)),
-                 code_bytes = aligned(chunk * sizeof(uint32_t));
-    float *residual = (float *)workspace;
-    uint32_t *level_codes = (uint32_t *)(workspace + residual_bytes);
-    vq_search_opts search = VQ_SEARCH_OPTS_INIT;
-    search.threads = opts->threads;
-    search.workspace = workspace + residual_bytes + code_bytes;
-    search.workspace_size = opts->workspace_size - residual_bytes - code_bytes;
-    for (size_t first = 0; first < n; first += chunk) {
-        const size_t count = n - first < chunk ? n - first : chunk;
-        vq_status status = copy_finite(residual, x, first, count, d);
-        for (uint32_t l = 0; l < levels && !status; l++) {
-            const vq_codebook *codebook = level_codebook(q, l);
-            status = vq_nearest(level_codes, NULL, codebook, residual, count, &search);
-            if (status)
-                break;
-            for (size_t i = 0; i < count; i++)
-                codes[(first + i) * levels + l] = level_codes[i];
-            if (l + 1 < levels)
-                vqi_residual_subtract(residual, codebook, level_codes, count, opts->threads);
-        }
-        if (status)
-            return status;
+    if (blocks <= 1)
+        return n ? quantize_block(codes, q, x, 0, n, opts->levels, opts->threads, workspace,
+                                  opts->workspace_size)
+                 : VQ_OK;
+    const size_t own = block_workspace(q, rows, 1);
+    size_t bad = blocks;
+#pragma omp parallel for schedule(dynamic) num_threads(threads) reduction(min : bad)
+    for (size_t b = 0; b < blocks; b++) {
+        const size_t first = b * rows, count = n - first < rows ? n - first : rows;
+        if (quantize_block(codes, q, x, first, count, opts->levels, 1,
+                           workspace + (size_t)omp_get_thread_num() * own, own))
+            bad = b < bad ? b : bad;
     }
-    return VQ_OK;
+    if (bad == blocks)
+        return VQ_OK;
+    /* The sentence of a failure is its thread's own: fail again in this one. */
+    const size_t first = bad * rows, count = n - first < rows ? n - first : rows;
+    return quantize_block(codes, q, x, first, count, opts->levels, 1, workspace, own);
 }
 
 static vq_status residual_dequantize(float *x, const vq_quantizer *q, const uint32_t *codes,
