@@ -5,8 +5,8 @@ set(LIBVQ_PUBLIC_HEADERS
     vq/cpu.h
     vq/export.h
     vq/kmeans.h
-    vq/kmeans_balanced.h
     vq/kmeans_1d.h
+    vq/kmeans_balanced.h
     vq/kmeans_minibatch.h
     vq/kmeans_stats.h
     vq/limits.h
