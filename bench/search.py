@@ -134,7 +134,7 @@ class Cell:
 
     def measure(self, build, peers, folder, quick):
         k, d = self.k, self.d
-        target, repeats = (0.15, 2) if quick else (0.6, 3)
+        target, repeats = (0.15, 2) if quick else (0.5, 3)
         # About ten times what reaches the float32 limit of a small machine, and at most 128 MB.
         most = int(min((1 << 25) / d, max(8192, target * 4e12 / (k * (2 * d + 30)))))
         # faiss takes a slow path for less than some 130,000 floats of queries, so it is not asked how many it can do.
@@ -214,12 +214,12 @@ def exactness(build, data, quick):
 
 def one_vector(build, folder, quick):
     """{mask: seconds} of a search of one vector at a time, K = 65536, d = 64: 16 MiB of codewords."""
-    k, d, queries = 65536, 64, 256
+    k, d, queries = 65536, 64, 64
     random = numpy.random.default_rng(0)
     rows, words = folder / "rows.f32", folder / "codewords.f32"
     random.standard_normal((queries, d), numpy.float32).tofile(rows)
     random.standard_normal((k, d), numpy.float32).tofile(words)
-    said = program(build / "bench/bench_nearest", rows, queries, d, words, k, ",".join(MASKS), 1, 0, 5 if quick else 30,
+    said = program(build / "bench/bench_nearest", rows, queries, d, words, k, ",".join(MASKS), 1, 0, 10 if quick else 40,
                    folder / "codes.u32")
     return {mask["mask"]: mask["seconds"] / said["n"] for mask in said["masks"]}, k * d * 4
 
