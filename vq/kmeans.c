@@ -10,12 +10,13 @@
 
 #include "vq/error_internal.h"
 #include "vq/kmeans_internal.h"
+#include "vq/kmeans_pruning_internal.h"
 #include "vq/kmeans_stats_internal.h"
 #include "vq/memory_internal.h"
 #include "vq/options_internal.h"
 #include "vq/source_internal.h"
 
-enum { MAX_K = 1 << 24, DEFAULT_ITERATIONS = 25, MOST_PLUSPLUS = 8192 };
+enum { MAX_K = 1 << 24, DEFAULT_ITERATIONS = 25, MOST_PLUSPLUS = 8192, FEW_CODEWORDS = 16 };
 static const double default_tolerance = 1e-4;
 
 const float *vqi_kmeans_row(const vqi_kmeans *run, size_t i, float *scratch)
@@ -127,6 +128,7 @@ typedef struct training {
     vq_source source;
     vq_kmeans_stats *stats;
     vqi_assign assign;
+    vqi_pruning pruning;
     float *buffer;    /* a chunk of rows, unless they are in memory */
     float *codewords; /* k x d, before they are rounded to the storage type */
     double *mse;      /* one for each codebook so far */
@@ -137,6 +139,7 @@ static void training_clear(training *t)
 {
     vq_kmeans_stats_free(t->stats);
     vqi_assign_clear(&t->assign);
+    vqi_pruning_clear(&t->pruning);
     vqi_free(t->buffer);
     vqi_free(t->codewords);
     vqi_free(t->mse);
@@ -164,6 +167,11 @@ static vq_status training_create(training *t, float largest)
     vq_status status = vqi_stats_create(&t->stats, &form);
     if (!status)
         status = vqi_assign_create(&t->assign, &form, chunk);
+    /* Codes and scores of all rows are held where the rows are: there they are the smaller part. */
+    if (!status && t->source.memory && o->k >= FEW_CODEWORDS) {
+        t->assign.pruning = &t->pruning;
+        status = vqi_pruning_create(&t->pruning, run->n, o->k, run->d, chunk);
+    }
     if (status || t->source.memory)
         return status;
     t->buffer = vqi_alloc(chunk * run->d, sizeof *t->buffer);
@@ -208,6 +216,11 @@ static vq_status assign(double *mse, training *t, const vq_codebook *codebook)
     const vqi_kmeans *run = t->run;
     const size_t chunk = t->assign.chunk;
     const float *weights = run->opts.weights;
+    if (t->assign.pruning) {
+        const vq_status status = vqi_pruning_begin(t->assign.pruning, codebook, t->stats);
+        if (status)
+            return status;
+    }
     vqi_stats_reset(t->stats);
     for (size_t first = 0; first < run->n; first += chunk) {
         const size_t count = run->n - first < chunk ? run->n - first : chunk;

@@ -96,7 +96,7 @@ VQ_API vq_status vq_kmeans_train(vq_codebook **out, vq_kmeans_report *report, co
 /**
  * Train a codebook from rows that are read chunk by chunk: once to look at them and to gather the rows that
  * seeds are chosen from, then once for each iteration and once for the result. Memory beyond the rows: 24 to 32
- * bytes x K x d and a chunk of 16 MiB; before that, while seeding, the sample (unless it is all of rows in
+ * bytes x K x d and a chunk of 16 MiB, and for rows in memory 8 bytes x n, 8 x K x d and a chunk more; before that, while seeding, the sample (unless it is all of rows in
  * memory), 40 bytes for each row of it, K x (2 + ln K) floats and 4 MiB.
  * Under the cosine metric mse is 2 - 2 x mean cosine, divided by d: the MSE between unit vectors. A
  * zero row has the cosine 0 with every codeword: it takes code 0 and moves nothing.

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "vq/error_internal.h"
+#include "vq/kmeans_pruning_internal.h"
 #include "vq/kmeans_stats_internal.h"
 #include "vq/memory_internal.h"
 
@@ -171,7 +172,10 @@ vq_status vqi_assign_rows(vq_kmeans_stats *stats, vqi_assign *a, const vq_codebo
     search.threads = count * d * stats->form.k < ((size_t)1 << 22) ? 1 : threads;
     search.workspace = a->workspace;
     search.workspace_size = a->workspace_size;
-    const vq_status status = vq_nearest(a->codes, a->errors, codebook, rows, count, &search);
+    const vq_status status = a->pruning
+                                 ? vqi_pruning_search(a->pruning, a->codes, a->errors, codebook,
+                                                      rows, (size_t)number, count, &search)
+                                 : vq_nearest(a->codes, a->errors, codebook, rows, count, &search);
     if (status)
         return status;
     if (cosine)

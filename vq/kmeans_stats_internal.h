@@ -69,6 +69,8 @@ typedef struct vqi_assign {
     uint32_t *order; /**< the rows of a chunk, cell after cell, rising within each */
     void *workspace; /**< of vq_nearest() */
     size_t workspace_size;
+    struct vqi_pruning
+        *pruning; /**< how rows are searched from pass to pass; NULL = from nothing */
 } vqi_assign;
 
 vq_status vqi_assign_create(vqi_assign *assign, const vqi_stats_form *form, size_t chunk);

@@ -4,6 +4,7 @@
 
 #include "unit/kmeans_support.h"
 #include "vq/kmeans_internal.h"
+#include "vq/kmeans_pruning_internal.h"
 
 /* A source that checks how it is read. */
 typedef struct reader {
@@ -114,6 +115,86 @@ static void test_same_from_any_source(void **state)
     }
     free(x);
     free(weights);
+}
+
+/* Rows in memory are searched by what moved, others anew in every pass: there is no difference, in many iterations,
+ * with ties (whole numbers), codewords that are empty and every storage type. */
+static void test_pruning_changes_nothing(void **state)
+{
+    (void)state;
+    enum { N = 3000, D = 3, K = 40 };
+    float *x = make_rows(N, D, 31), seeds[K * D];
+    for (int kind = 0; kind < 12; kind++) {
+        for (int i = 0; i < N * D; i++)
+            x[i] = kind & 1 ? nearbyintf(2 * x[i]) : x[i] * 1.01f;
+        reader r = {.x = x, .n = N, .d = D, .fail_at = SIZE_MAX};
+        const vq_source source = source_of(&r);
+        vq_kmeans_opts opts = options(K);
+        opts.max_iterations = 90;
+        opts.tolerance = -1;
+        opts.metric = kind & 2 ? VQ_METRIC_COSINE : VQ_METRIC_EUCLIDEAN;
+        opts.storage = (const vq_dtype[]){VQ_DTYPE_F32, VQ_DTYPE_F16, VQ_DTYPE_BF16}[kind / 4];
+        opts.empty = (vq_empty_policy)(kind % 3);
+        memcpy(seeds, x, sizeof seeds);
+        memcpy(seeds + 9 * D, x, D * sizeof *seeds); /* a codeword twice */
+        for (int i = 0; i < K; i++)
+            seeds[i * D] += seeds[i * D] == 0 ? 1 : 0; /* none is zero */
+        opts.seeds = kind & 1 ? seeds : NULL;
+        assert_same_training(&source, x, N, D, &opts);
+    }
+    free(x);
+}
+
+/* A search among the codewords that moved has the codes and scores of one among all. */
+static void test_pruned_search(void **state)
+{
+    (void)state;
+    enum { N = 2000, D = 2, K = 50, PASSES = 12 };
+    float x[N * D], c[K * D], scores[N], expected_scores[N];
+    uint32_t codes[N], expected[N];
+    uint64_t random = 41;
+    unsigned pruned = 0, still = 0;
+    for (int i = 0; i < N * D; i++)
+        x[i] = (float)(1 + test_random(&random) %
+                               12); /* many are as near to one codeword as to another */
+    for (int metric = VQ_METRIC_EUCLIDEAN; metric <= VQ_METRIC_COSINE; metric++) {
+        const vqi_stats_form form = {K, D, (vq_metric)metric, 5, 0, 0};
+        vqi_pruning p;
+        vq_kmeans_stats *stats;
+        assert_ok(vqi_stats_create(&stats, &form));
+        assert_ok(vqi_pruning_create(&p, N, K, D, N));
+        for (int i = 0; i < K * D; i++)
+            c[i] = (float)(1 + test_random(&random) % 12);
+        for (int pass = 0; pass < PASSES; pass++) {
+            vq_codebook *codebook;
+            assert_ok(vq_codebook_create(&codebook, c, K, D, (vq_metric)metric, VQ_DTYPE_F32));
+            assert_ok(vqi_pruning_begin(&p, codebook, stats));
+            pruned += p.few != NULL;
+            still += p.count == 0;
+            for (size_t first = 0; first < N; first += 700) {
+                const size_t count = N - first < 700 ? N - first : 700;
+                vq_search_opts search = VQ_SEARCH_OPTS_INIT;
+                assert_ok(vqi_pruning_search(&p, codes + first, scores + first, codebook,
+                                             x + first * D, first, count, &search));
+            }
+            assert_ok(vq_nearest(expected, expected_scores, codebook, x, N, NULL));
+            assert_memory_equal(codes, expected, sizeof codes);
+            assert_memory_equal(scores, expected_scores, sizeof scores);
+            vqi_stats_reset(stats);
+            stats->total = N;
+            for (int i = 0; i < N; i++)
+                stats->rows[codes[i]]++;
+            vq_codebook_free(codebook);
+            /* Every other time one in eight moves a step; then all, or none. */
+            for (int i = 0; i < K * D; i++)
+                if (pass % 4 == 2 || (pass % 4 != 3 && test_random(&random) % 8 == 0))
+                    c[i] = (float)(1 + test_random(&random) % 12);
+        }
+        vqi_pruning_clear(&p);
+        vq_kmeans_stats_free(stats);
+    }
+    assert_true(pruned >= 8);
+    assert_true(still >= 4);
 }
 
 /* Rows in parts of all sizes are the rows in one piece. */
@@ -301,6 +382,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_from_any_source),
+        cmocka_unit_test(test_pruning_changes_nothing),
+        cmocka_unit_test(test_pruned_search),
         cmocka_unit_test(test_concat),
         cmocka_unit_test(test_bad_sources),
         cmocka_unit_test(test_changing_rows),
