@@ -215,6 +215,17 @@ static void find_tops(float *tops, float *bounds, const float *peaks, size_t row
     }
 }
 
+static void find_maxima(float maxima[64], const float *peaks, const float *bounds, size_t groups)
+{
+    for (size_t i = 0; i < 64; i += LANES)
+        STORE(maxima + i, -INFINITY - (vec){0});
+    for (size_t g = 0; g < groups; g++)
+        for (size_t l = 0; l < VQI_LANES; l += LANES, peaks += LANES) {
+            float *most = maxima + g % 4 * VQI_LANES + l;
+            STORE(most, larger(LOAD(peaks) - bounds[g], LOAD(most)));
+        }
+}
+
 /* The lanes of four groups whose upper bounds are at least `lowest`, as bits. */
 INLINE uint64_t lanes_of_four(const float *peaks, const float *bounds, float lowest)
 {
@@ -305,6 +316,7 @@ const vqi_float_ops OPS = {
     .filter = {.name = "float32", .peaks = peaks_of},
     .centre = centre,
     .find_tops = find_tops,
+    .find_maxima = find_maxima,
     .find_lanes = find_lanes,
     .score_lanes = score_lanes,
 };

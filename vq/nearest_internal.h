@@ -95,6 +95,9 @@ typedef struct vqi_float_ops {
      * groups x 16 peaks of row r. `first` is the first group. */
     void (*find_tops)(float *tops, float *bounds, const float *peaks, size_t rows, size_t first,
                       size_t groups, const vqi_bound *bound);
+    /* maxima[16 j + l] = the largest lower bound in lane l of the groups g = j mod 4 of one row: of 64 different
+     * codewords, or -infinity. */
+    void (*find_maxima)(float maxima[64], const float *peaks, const float *bounds, size_t groups);
     /* The lanes of one row whose upper bounds are at least `lowest`, in rising order. @return how many. */
     size_t (*find_lanes)(vqi_lane *lanes, uint32_t row, const float *peaks, const float *bounds,
                          size_t first, size_t groups, float lowest);

@@ -28,7 +28,7 @@
  * Of the `wanted` codes that the contract puts first, none is worse by the contract than all of any `wanted` codes. So
  * with b the wanted-th best score known so far, in float32, an answer k has
  *         s2^_k >= b - (2 E2 + M)   and   s1^_k + E1 >= b - (E2 + M);
- * with b the best lower bound s1^ - E1, where one is wanted, s1^_k + E1 >= b - M. What is known only grows, so nothing that is
+ * with b the wanted-th best lower bound s1^ - E1 of different codes, s1^_k + E1 >= b - M. What is known only grows, so nothing that is
  * dropped early could come back. The sums below are in double; their own rounding is covered by factors of 1 + 2^-20. All of
  * it needs that nothing overflows: rows with R > 2^60 are scanned instead.
  */
@@ -65,7 +65,7 @@ struct vqi_shortlist {
     margins *margin;
     float *lowest;   /* a lane whose upper bound is below it cannot hold an answer ... */
     float *fine;     /* ... nor can a codeword be one whose float32 score is below this */
-    float *top;      /* the best lower bound so far */
+    float *top;      /* the wanted-th best lower bound so far */
     float *widest;   /* not below an upper bound less its lower bound */
     uint32_t *count; /* candidates; more than kept_room = the row must be scanned */
     candidate *kept; /* kept_room: the candidates, best first */
@@ -202,8 +202,8 @@ static void find_margins(vqi_shortlist *list)
         list->top[r] = -INFINITY;
         list->widest[r] =
             round_up(2 * (1 + 0x1p-10) * (error * widest_norm + read * widest_error + rest));
-        list->margin[r] = (margins){list->wanted == 1 ? round_up(contract) : INFINITY,
-                                    round_up(fine + contract), round_up(2 * fine + contract)};
+        list->margin[r] =
+            (margins){round_up(contract), round_up(fine + contract), round_up(2 * fine + contract)};
         const int large = !(reach <= VQI_LARGEST_NORM); /* so if infinite */
         list->lowest[r] = list->fine[r] = large ? INFINITY : -FLT_MAX;
         list->count[r] = large ? list->kept_room + 1 : 0;
@@ -334,6 +334,58 @@ static void make_room(vqi_shortlist *list)
         score_waiting(list);
 }
 
+/* @return the wanted-th largest of 64 values; they are left in disorder. */
+static float nth_largest(float values[64], uint32_t wanted)
+{
+    enum { FEW = 8 };
+    size_t low = 0, high = 63;
+    const size_t at = wanted - 1;
+    if (wanted <= FEW) { /* by insertion: most values are passed over */
+        float best[FEW];
+        for (size_t i = 0; i < wanted; i++)
+            best[i] = -INFINITY;
+        for (size_t i = 0; i < 64; i++)
+            if (values[i] > best[at]) {
+                size_t j = at;
+                for (; j > 0 && best[j - 1] < values[i]; j--)
+                    best[j] = best[j - 1];
+                best[j] = values[i];
+            }
+        return best[at];
+    }
+    while (low < high) { /* Hoare's selection, largest first */
+        const float pivot = values[(low + high) / 2];
+        size_t i = low, j = high;
+        for (;; i++, j--) {
+            while (values[i] > pivot)
+                i++;
+            while (values[j] < pivot)
+                j--;
+            if (i >= j)
+                break;
+            const float swap = values[i];
+            values[i] = values[j];
+            values[j] = swap;
+        }
+        if (at <= j)
+            high = j;
+        else
+            low = j + 1;
+    }
+    return values[at];
+}
+
+/* The wanted-th best lower bound of row r in this chunk; -infinity if nothing in it can matter. */
+static float wanted_top(vqi_shortlist *list, size_t r, float highest, size_t groups)
+{
+    if (highest + list->widest[r] < list->lowest[r])
+        return -INFINITY;
+    float maxima[64];
+    list->ops->find_maxima(maxima, list->peaks + r * groups * VQI_LANES,
+                           list->bounds + r * VQI_CHUNK, groups);
+    return nth_largest(maxima, list->wanted);
+}
+
 /* Take up the peaks of `groups` groups from `first` on. */
 static void collect(vqi_shortlist *list, size_t first, size_t groups)
 {
@@ -341,8 +393,9 @@ static void collect(vqi_shortlist *list, size_t first, size_t groups)
     float tops[VQI_BLOCK];
     list->ops->find_tops(tops, list->bounds, list->peaks, rows, first, groups, &list->bound);
     for (size_t r = 0; r < rows; r++) {
-        const float lowest = vqi_below(tops[r], list->margin[r].contract);
-        list->top[r] = tops[r] > list->top[r] ? tops[r] : list->top[r];
+        const float top = list->wanted == 1 ? tops[r] : wanted_top(list, r, tops[r], groups);
+        const float lowest = vqi_below(top, list->margin[r].contract);
+        list->top[r] = top > list->top[r] ? top : list->top[r];
         list->lowest[r] = lowest > list->lowest[r] ? lowest : list->lowest[r];
     }
     for (size_t r = 0; r < rows; r++) {
