@@ -16,6 +16,7 @@
 
 enum {
     DEFAULT_BATCH = 1024,
+    BATCH_PER_CODEWORD = 4, /* a larger one, if there are many codewords */
     DEFAULT_EPOCHS = 100,
     DEFAULT_PATIENCE = 10,
     FIRST_BATCH = 3, /* times as large as the others, and as k */
@@ -58,7 +59,9 @@ static vq_status check_options(vq_minibatch_opts *o, const vq_minibatch_opts *op
                         o->reassignment_ratio);
     if (o->threads < 0)
         return vqi_fail(VQ_E_ARG, "vq_minibatch_opts.threads is %d (0 means all)", o->threads);
-    o->batch = o->batch ? o->batch : DEFAULT_BATCH;
+    const uint32_t many = BATCH_PER_CODEWORD * o->k;
+    if (!o->batch)
+        o->batch = many > DEFAULT_BATCH ? many : DEFAULT_BATCH;
     o->max_epochs = o->max_epochs ? o->max_epochs : DEFAULT_EPOCHS;
     o->patience = o->patience ? o->patience : DEFAULT_PATIENCE;
     if (o->reassignment_ratio == 0)

@@ -31,7 +31,7 @@ typedef struct vq_minibatch_opts {
     uint32_t k;         /**< codewords, required, at least 1 */
     vq_metric metric;   /**< Euclidean; cosine = spherical; dot is VQ_E_ARG */
     vq_dtype storage;   /**< of the resulting codebook: F32, F16, BF16 */
-    uint32_t batch;     /**< rows of a batch of vq_minibatch_train(); 0 = 1024 */
+    uint32_t batch; /**< rows of one of vq_minibatch_train(); 0 = 1024, or 4 k if that is more */
     /** vq_minibatch_train() ends after so many times n rows. 0 = 100. */
     uint32_t max_epochs;
     /** Converged after so many batches without a new low of the smoothed MSE. 0 = 10, UINT32_MAX = never. */
