@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vq/cpu.h"
+#include "vq/cpu_internal.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -63,7 +63,7 @@ static uint32_t detect(void)
     return flags;
 }
 
-uint32_t vq_cpu_flags(void)
+uint32_t vqi_cpu_all_flags(void)
 {
     /* Asking costs microseconds (CPUID leaves a virtual machine, AMX is a system call): ask once. Two
      * threads that ask at once find the same. */
@@ -72,7 +72,12 @@ uint32_t vq_cpu_flags(void)
         flags = detect();
         atomic_store_explicit(&flags_found, flags, memory_order_relaxed);
     }
-    return flags & atomic_load_explicit(&mask_now, memory_order_relaxed);
+    return flags;
+}
+
+uint32_t vq_cpu_flags(void)
+{
+    return vqi_cpu_all_flags() & atomic_load_explicit(&mask_now, memory_order_relaxed);
 }
 
 void vq_cpu_set_mask(uint32_t mask)

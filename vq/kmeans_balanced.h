@@ -12,7 +12,7 @@
  * raises the error and all keep the sizes, so it ends where no two neighbours can gain by an exchange.
  *
  * A new row that takes its nearest codeword knows nothing of sizes: the report says how uneven that is.
- * Bit-identical for any number of threads, any SIMD path and any BLAS; nothing is random.
+ * Bit-identical for any number of threads and any SIMD path; nothing is random.
  */
 #ifndef VQ_KMEANS_BALANCED_H
 #define VQ_KMEANS_BALANCED_H

@@ -10,8 +10,8 @@
  * codewords away.
  *
  * vq_minibatch_train() draws batches from rows in memory. A source that is larger feeds a vq_minibatch batch by
- * batch, until vq_minibatch_add() says that it has converged. Bit-identical for any number of threads, any SIMD
- * path and any BLAS.
+ * batch, until vq_minibatch_add() says that it has converged. Bit-identical for any number of threads and any
+ * SIMD path.
  */
 #ifndef VQ_KMEANS_MINIBATCH_H
 #define VQ_KMEANS_MINIBATCH_H

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "vq/cpu.h"
+#include "vq/cpu_internal.h"
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 #include "vq/nearest_internal.h"
@@ -194,7 +194,7 @@ static vq_status fill_halves(vq_codebook *codebook)
 
 vq_status vqi_codebook_prepare(vq_codebook *codebook)
 {
-    const uint32_t flags = vq_cpu_flags();
+    const uint32_t flags = vqi_cpu_all_flags();
     codebook->padded_k = (codebook->k + VQI_GROUP - 1) / VQI_GROUP * VQI_GROUP;
     size_t count;
     codebook->groups =

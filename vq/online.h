@@ -17,7 +17,7 @@
  * begins as a code of average use. The threshold is a share of even use, so it means the same for
  * every K and batch size.
  *
- * The state is bit-identical for any number of threads, any SIMD path and any BLAS, and after a save and a load.
+ * The state is bit-identical for any number of threads and any SIMD path, and after a save and a load.
  */
 #ifndef VQ_ONLINE_H
 #define VQ_ONLINE_H

@@ -46,8 +46,8 @@ def run_script(script, tools, samples):
         make_inputs.write_all(inputs)
         environment = {"PATH": f"{tools}:{os.environ['PATH']}", "HOME": top, "LC_ALL": "C", "TERM": "dumb",
                        "in": "../in", "samples": str(samples), "here": str(pathlib.Path(__file__).parent.resolve())}
-        for name, value in os.environ.items():  # what steers sanitizers, BLAS and the linker
-            if re.match(r".*SAN_OPTIONS$|OMP_|OPENBLAS_|LD_LIBRARY_PATH$|PYENV_", name):
+        for name, value in os.environ.items():  # what steers sanitizers, threads and the linker
+            if re.match(r".*SAN_OPTIONS$|OMP_|LD_LIBRARY_PATH$|PYENV_", name):
                 environment[name] = value
         return subprocess.run(["bash", "-u", "-c", script], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
                               capture_output=True, timeout=300, check=False)
