@@ -77,25 +77,27 @@ INLINE void block(float *out, const float *window, size_t stride, const float *m
 }
 
 #define KERNELS(set, target, tile)                                                                 \
-    target static void columns_##set(float *out, const float *rows, size_t width,                  \
-                                     const float *matrix, uint32_t m, uint32_t count)              \
+    __attribute__((target)) static void columns_##set(float *out, const float *rows, size_t width, \
+                                                      const float *matrix, uint32_t m,             \
+                                                      uint32_t count)                              \
     {                                                                                              \
         columns(out, rows, width, matrix, m, count, tile);                                         \
     }                                                                                              \
-    target static void block_##set(float *out, const float *window, size_t stride,                 \
-                                   const float *matrix, uint32_t m, uint32_t count)                \
+    __attribute__((target)) static void block_##set(float *out, const float *window,               \
+                                                    size_t stride, const float *matrix,            \
+                                                    uint32_t m, uint32_t count)                    \
     {                                                                                              \
         block(out, window, stride, matrix, m, count);                                              \
     }
 
 KERNELS(portable, , 32)
 #if defined(__x86_64__)
-KERNELS(avx2, __attribute__((target("avx2"))), 64)
+KERNELS(avx2, target("avx2"), 64)
 /* Both compilers choose 256 bits where 512 are not asked for, each in its own words. */
 #if defined(__clang__)
-#define AVX512 __attribute__((target("avx512f,avx512vl"), min_vector_width(512)))
+#define AVX512 target("avx512f,avx512vl"), min_vector_width(512)
 #else
-#define AVX512 __attribute__((target("avx512f,avx512vl,prefer-vector-width=512")))
+#define AVX512 target("avx512f,avx512vl,prefer-vector-width=512")
 #endif
 KERNELS(avx512, AVX512, 128)
 #endif

@@ -22,6 +22,6 @@ typedef struct vqi_npy_header {
 vq_status vqi_npy_parse_header(vqi_npy_header *out, const char *text, size_t size, size_t offset);
 
 /** Parse all that comes before the data; the cursor is left where the data begin. */
-vq_status vqi_npy_parse_preamble(vqi_npy_header *out, vqi_cursor *cursor);
+vq_status vqi_npy_parse_preamble(vqi_npy_header *header, vqi_cursor *cursor);
 
 #endif

@@ -103,6 +103,7 @@ static vq_status read_rows(void *context, const float **rows, float *buffer, siz
     return f->raw ? read_converted(f, buffer, first, count) : read_at(f, buffer, size, at);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the type is that of vq_source.read */
 static vq_status map_rows(void *context, const float **rows, float *buffer, size_t first,
                           size_t count)
 {

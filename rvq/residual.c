@@ -39,7 +39,7 @@ static uint32_t residual_k(const vq_quantizer *q, uint32_t level)
 static size_t block_rows(const vq_quantizer *q, size_t n)
 {
     const size_t fit = ((size_t)1 << 16) / q->dim, rows = fit > 384 ? 384 : fit < 96 ? 96 : fit;
-    return n < rows ? n : rows;
+    return n >= rows ? rows : n ? n : 1;
 }
 
 static size_t aligned(size_t bytes)

@@ -34,8 +34,10 @@ static int open_files(vqtrain_run *run, features *f)
     vq_source *parts = calloc(inputs->count, sizeof *parts);
     int code = CLI_DONE;
     f->end = calloc(inputs->count, sizeof *f->end);
-    if (!parts || !f->end)
-        code = cli_fault(run->common, "features", "out of memory");
+    if (!parts || !f->end) {
+        free(parts);
+        return cli_fault(run->common, "features", "out of memory");
+    }
     for (size_t i = 0; !code && i < inputs->count; i++) {
         if (cli_interrupted()) {
             code = cli_fail(run->common, NULL, VQ_E_CANCELLED);
@@ -54,11 +56,9 @@ static int open_files(vqtrain_run *run, features *f)
         if (status)
             code = cli_fail(run->common, NULL, status);
     }
-    for (size_t i = 0; parts && i < inputs->count; i++)
+    for (size_t i = 0; i < inputs->count; i++)
         vq_source_close(&parts[i]);
     free(parts);
-    if (!code && f->rows.n == 0)
-        code = cli_fault(run->common, inputs->path[0], "there are no vectors to train on");
     return code;
 }
 
@@ -135,6 +135,8 @@ static int load(vqtrain_run *run, features *f)
         return code;
     const uint64_t most = s->max_vectors, limit = most && most < f->rows.n ? most : f->rows.n;
     const uint32_t d = f->rows.d;
+    if (!limit)
+        return cli_fault(run->common, run->inputs->path[0], "there are no vectors to train on");
     const int in_memory = s->residual || limit < f->rows.n;
     uint32_t checksum = 0;
     f->buffer = malloc((size_t)CHUNK * d * sizeof *f->buffer);

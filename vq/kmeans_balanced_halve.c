@@ -64,7 +64,11 @@ typedef float vec_float __attribute__((vector_size(4 * LANES), aligned(4), may_a
 
 #define LOAD(p)       ((vec) * (const vec_unaligned *)(p))
 #define LOAD_FLOAT(p) __builtin_convertvector(*(const vec_float *)(p), vec)
-#define SUM(p)        (((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7])))
+
+static double sum_of(vec p)
+{
+    return ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7]));
+}
 
 /* (x - about) . direction */
 static double project(const float *x, const double *about, const double *direction, uint32_t d)
@@ -75,7 +79,7 @@ static double project(const float *x, const double *about, const double *directi
         p += (LOAD_FLOAT(x + j) - LOAD(about + j)) * LOAD(direction + j);
     for (int l = 0; j < d; j++, l++)
         p[l] += ((double)x[j] - about[j]) * direction[j];
-    return SUM(p);
+    return sum_of(p);
 }
 
 static double square_distance(const float *x, const double *from, uint32_t d)
@@ -88,7 +92,7 @@ static double square_distance(const float *x, const double *from, uint32_t d)
     }
     for (int l = 0; j < d; j++, l++)
         p[l] += ((double)x[j] - from[j]) * ((double)x[j] - from[j]);
-    return SUM(p);
+    return sum_of(p);
 }
 
 void vqi_shares_compare(vqi_share *shares, size_t size, const float *x, uint32_t d, const double *a,
@@ -123,7 +127,7 @@ double vqi_shares_mean(double *mean, const vqi_share *shares, size_t size, const
 static void spread(vqi_share *shares, size_t size, const float *x, uint32_t d, double *vectors)
 {
     double *mean = vectors, *direction = vectors + d, *next = vectors + 2 * d;
-    double farthest = -1;
+    double farthest = 0;
     size_t row = 0;
     vqi_shares_mean(mean, shares, size, x, d);
     for (size_t i = 0; i < size; i++) {

@@ -22,8 +22,8 @@ static vq_status join(char name[NAME_SIZE], const char *prefix, const char *rest
 /* The arrays, in the order in which they are saved; a NULL array is one that these statistics do not have. */
 typedef struct array {
     const char *name;
-    vq_dtype dtype;
     void *data;
+    vq_dtype dtype;
     uint32_t ndim;
     size_t shape[3];
 } array;
@@ -34,14 +34,14 @@ static void list_arrays(array list[ARRAYS], const vq_kmeans_stats *s)
 {
     const size_t k = s->form.k, d = s->form.d, limbs = (size_t)s->limbs;
     const array arrays[ARRAYS] = {
-        {"rows", VQ_DTYPE_I64, s->rows, 1, {k}},
-        {"sum", VQ_DTYPE_I64, s->sum, 3, {limbs, k, d}},
-        {"cost", VQ_DTYPE_I64, s->cost, 2, {VQI_EXACT_LIMBS, k}},
-        {"worst", VQ_DTYPE_F32, s->worst, 1, {k}},
-        {"worst.number", VQ_DTYPE_U64, s->number, 1, {k}},
-        {"worst.row", VQ_DTYPE_F32, s->worst_row, 2, {k, d}},
-        {"worst.weight", VQ_DTYPE_F32, s->worst_mass, 1, {k}},
-        {"weight", VQ_DTYPE_I64, s->weight, 2, {VQI_EXACT_LIMBS, k}},
+        {"rows", s->rows, VQ_DTYPE_I64, 1, {k}},
+        {"sum", s->sum, VQ_DTYPE_I64, 3, {limbs, k, d}},
+        {"cost", s->cost, VQ_DTYPE_I64, 2, {VQI_EXACT_LIMBS, k}},
+        {"worst", s->worst, VQ_DTYPE_F32, 1, {k}},
+        {"worst.number", s->number, VQ_DTYPE_U64, 1, {k}},
+        {"worst.row", s->worst_row, VQ_DTYPE_F32, 2, {k, d}},
+        {"worst.weight", s->worst_mass, VQ_DTYPE_F32, 1, {k}},
+        {"weight", s->weight, VQ_DTYPE_I64, 2, {VQI_EXACT_LIMBS, k}},
     };
     memcpy(list, arrays, sizeof arrays);
 }
@@ -58,9 +58,9 @@ vq_status vq_kmeans_stats_save(vq_tensors *tensors, const vq_kmeans_stats *stats
                                const char *prefix)
 {
     const vqi_stats_form *form = &stats->form;
-    const int32_t fields[FORM_FIELDS] = {FORMAT, (int32_t)form->metric, form->value_exponent,
-                                         form->weighted, form->weight_exponent};
-    const array form_array = {"form", VQ_DTYPE_I32, (void *)(uintptr_t)fields, 1, {FORM_FIELDS}};
+    int32_t fields[FORM_FIELDS] = {FORMAT, (int32_t)form->metric, form->value_exponent,
+                                   form->weighted, form->weight_exponent};
+    const array form_array = {"form", fields, VQ_DTYPE_I32, 1, {FORM_FIELDS}};
     vq_kmeans_stats *own;
     vq_status status = vqi_stats_create(&own, form);
     if (!status) /* the one form of the sums, of a copy */
@@ -101,8 +101,8 @@ static vq_status find(const vq_tensor **out, const vq_tensors *tensors, const ar
 static vq_status load_form(vqi_stats_form *form, const vq_tensors *tensors, const char *prefix,
                            const vq_limits *limits)
 {
-    const array fields = {"form", VQ_DTYPE_I32, NULL, 1, {FORM_FIELDS}},
-                rows = {"worst.row", VQ_DTYPE_F32, NULL, 2, {0, 0}};
+    const array fields = {"form", NULL, VQ_DTYPE_I32, 1, {FORM_FIELDS}},
+                rows = {"worst.row", NULL, VQ_DTYPE_F32, 2, {0, 0}};
     const vq_tensor *t;
     vq_status status = find(&t, tensors, &fields, prefix);
     if (status)

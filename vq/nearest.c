@@ -240,7 +240,9 @@ vq_status vq_nearest_k(uint32_t *codes, float *scores, const vq_codebook *codebo
                         count, codebook->k, VQ_NEAREST_K_MAX);
     if (!n)
         return VQ_OK;
-    search s = {.codes = codes, .scores = scores, .x = x};
+    search s = {.x = x};
+    s.codes = codes;
+    s.scores = scores;
     plan(&s, codebook, n, count, own.threads, own.exhaustive);
     const size_t need = (size_t)s.threads * s.scratch;
     if (own.workspace && own.workspace_size < need)

@@ -165,7 +165,8 @@ static void find_margins(vqi_shortlist *list)
 {
     const vq_codebook *codebook = list->codebook;
     const vqi_block *block = &list->block;
-    const double d = codebook->d, depth = (double)((codebook->d + 7) / 8);
+    const uint32_t eighths = (codebook->d + 7) / 8;
+    const double d = codebook->d, depth = eighths;
     const int euclidean = codebook->metric == VQ_METRIC_EUCLIDEAN;
     const int coarse = list->filter->pack != NULL, integer = list->filter->integer;
     const double largest = codebook->largest_norm * (1 + 0x1p-20), tiny = (d + 4) * 0x1p-147;
@@ -340,9 +341,9 @@ static float nth_largest(float values[64], uint32_t wanted)
     enum { FEW = 8 };
     size_t low = 0, high = 63;
     const size_t at = wanted - 1;
-    if (wanted <= FEW) { /* by insertion: most values are passed over */
+    if (at < FEW) { /* by insertion: most values are passed over */
         float best[FEW];
-        for (size_t i = 0; i < wanted; i++)
+        for (size_t i = 0; i < FEW; i++)
             best[i] = -INFINITY;
         for (size_t i = 0; i < 64; i++)
             if (values[i] > best[at]) {
