@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "vq/code_counts_internal.h"
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 
@@ -12,8 +13,8 @@ enum { CHUNK = 1024 }; /* vectors that are decoded at once */
 struct vq_report {
     uint32_t levels;
     uint32_t k[VQ_MAX_LEVELS];
-    uint64_t *counts[VQ_MAX_LEVELS]; /* k[l] each, in one allocation that counts[0] owns */
-    uint64_t codes[VQ_MAX_LEVELS];   /* codes counted at each level */
+    vqi_code_counts counts[VQ_MAX_LEVELS];
+    uint64_t codes[VQ_MAX_LEVELS]; /* codes counted at each level */
     uint64_t vectors;
     uint64_t compared;           /* vectors of which the error is known */
     uint32_t dim;                /* of those; 0 = none yet */
@@ -26,24 +27,21 @@ vq_status vq_report_create(vq_report **out, uint32_t levels, const uint32_t *k)
     *out = NULL;
     if (levels < 1 || levels > VQ_MAX_LEVELS)
         return vqi_fail(VQ_E_ARG, "a report has 1 to %d levels, not %u", VQ_MAX_LEVELS, levels);
-    size_t total = 0;
-    for (uint32_t l = 0; l < levels; l++) {
+    for (uint32_t l = 0; l < levels; l++)
         if (!k[l])
             return vqi_fail(VQ_E_ARG, "level %u has a codebook of 0 codewords", l);
-        if (!vqi_add(&total, total, k[l]))
-            return vqi_fail(VQ_E_ARG, "the codebooks are too large to count");
-    }
     vq_report *report = vqi_calloc(1, sizeof *report);
-    uint64_t *counts = vqi_calloc(total, sizeof *counts);
-    if (!report || !counts) {
-        vq_free(report);
-        vq_free(counts);
-        return vqi_fail_nomem((unsigned long long)total * sizeof *counts);
-    }
+    if (!report)
+        return vqi_fail_nomem(sizeof *report);
     report->levels = levels;
     memcpy(report->k, k, levels * sizeof *k);
-    for (uint32_t l = 0; l < levels; counts += k[l++])
-        report->counts[l] = counts;
+    for (uint32_t l = 0; l < levels; l++) {
+        const vq_status status = vqi_code_counts_init(&report->counts[l], k[l]);
+        if (status) {
+            vq_report_free(report);
+            return status;
+        }
+    }
     *out = report;
     return VQ_OK;
 }
@@ -52,8 +50,17 @@ void vq_report_free(vq_report *report)
 {
     if (!report)
         return;
-    vq_free(report->counts[0]);
+    for (uint32_t l = 0; l < report->levels; l++)
+        vqi_code_counts_clear(&report->counts[l]);
     vq_free(report);
+}
+
+static vq_status reserve(vq_report *report, uint32_t levels, size_t n)
+{
+    vq_status status = VQ_OK;
+    for (uint32_t l = 0; l < levels && !status; l++)
+        status = vqi_code_counts_reserve(&report->counts[l], n);
+    return status;
 }
 
 static vq_status check_vectors(const vq_report *report, const vq_quantizer *q,
@@ -124,6 +131,8 @@ vq_status vq_report_add(vq_report *report, const vq_quantizer *quantizer, const 
         return status;
     double error[VQ_MAX_LEVELS] = {0};
     status = measure(error, report, quantizer, x, codes, n);
+    if (!status)
+        status = reserve(report, report->levels, n);
     if (status)
         return status;
     /* From here on nothing fails: the report has all of the data or none of it. */
@@ -134,7 +143,7 @@ vq_status vq_report_add(vq_report *report, const vq_quantizer *quantizer, const 
         report->error[l] += error[l];
         report->codes[l] += n;
         for (size_t i = 0; i < n; i++)
-            report->counts[l][codes[i * report->levels + l]]++;
+            vqi_code_counts_add(&report->counts[l], codes[i * report->levels + l]);
     }
     report->vectors += n;
     report->compared += n;
@@ -143,7 +152,7 @@ vq_status vq_report_add(vq_report *report, const vq_quantizer *quantizer, const 
 
 vq_status vq_report_add_tokens(vq_report *report, const vq_tokens *tokens)
 {
-    const vq_status status = vq_tokens_validate(tokens);
+    vq_status status = vq_tokens_validate(tokens);
     if (status)
         return status;
     if (tokens->levels > report->levels)
@@ -154,9 +163,12 @@ vq_status vq_report_add_tokens(vq_report *report, const vq_tokens *tokens)
             return vqi_fail(VQ_E_ARG, "level %u: the tokens have K = %u, the report K = %u", l,
                             tokens->k[l], report->k[l]);
     const size_t positions = vq_tokens_positions(tokens);
+    status = reserve(report, tokens->levels, positions);
+    if (status)
+        return status;
     for (uint32_t l = 0; l < tokens->levels; l++) {
         for (size_t i = 0; i < positions; i++)
-            report->counts[l][tokens->codes[l * positions + i]]++;
+            vqi_code_counts_add(&report->counts[l], tokens->codes[l * positions + i]);
         report->codes[l] += positions;
     }
     report->vectors += positions;
@@ -175,10 +187,8 @@ vq_status vq_report_level(vq_level_report *out, const vq_report *report, uint32_
         return vqi_fail(VQ_E_ARG, "there is no level %u (the report has %u)", level,
                         report->levels);
     out->k = report->k[level];
-    for (uint32_t c = 0; c < out->k; c++) {
-        const uint64_t count = report->counts[level][c];
-        if (!count)
-            continue;
+    size_t at = 0;
+    for (uint64_t count; (count = vqi_code_counts_next(&report->counts[level], &at));) {
         const double share = (double)count / (double)report->codes[level];
         out->used++;
         out->entropy_bits -= share * log2(share);

@@ -28,7 +28,8 @@ typedef struct vq_level_report {
     double snr_db;       /**< 10 log10(mean square of the data / mse); NaN likewise */
 } vq_level_report;
 
-/** Counts and errors that grow as data is added. Not thread-safe. */
+/** Counts and errors that grow as data is added. Holds 8 bytes for each code, or, where K is above 2^20, at most 48 for
+ *  each code that occurred and each vector of a call. Not thread-safe. */
 typedef struct vq_report vq_report;
 
 /** @param k levels sizes. @return VQ_OK, VQ_E_ARG, VQ_E_NOMEM. */
