@@ -14,6 +14,7 @@ set(LIBVQ_PUBLIC_HEADERS
     vq/online.h
     vq/quantizer.h
     vq/report.h
+    vq/scalar.h
     vq/signal.h
     vq/source.h
     vq/status.h

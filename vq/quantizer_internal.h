@@ -52,6 +52,11 @@ extern const vqi_quantizer_kind *const vqi_quantizer_kinds[];
 
 extern const vqi_quantizer_kind vqi_flat_kind;
 
+enum { VQI_NAME_SIZE = 256 };
+
+/** prefix + rest, the name of a setting or an array. @return VQ_OK, VQ_E_ARG if it is too long. */
+vq_status vqi_quantizer_name(char name[VQI_NAME_SIZE], const char *prefix, const char *rest);
+
 /**
  * The settings and arrays that kinds made of codebooks share: prefix + "levels", prefix + "metric", and per level l
  * the array prefix + "codebook.l", [K, d], in its storage type. All levels have one d and one metric.

@@ -8,22 +8,20 @@
 #include "vq/memory_internal.h"
 #include "vq/quantizer_internal.h"
 
-enum { NAME_SIZE = 256 };
-
-static vq_status join(char name[NAME_SIZE], const char *prefix, const char *rest)
+vq_status vqi_quantizer_name(char name[VQI_NAME_SIZE], const char *prefix, const char *rest)
 {
-    const int length = snprintf(name, NAME_SIZE, "%s%s", prefix, rest);
-    if (length < 0 || length >= NAME_SIZE)
+    const int length = snprintf(name, VQI_NAME_SIZE, "%s%s", prefix, rest);
+    if (length < 0 || length >= VQI_NAME_SIZE)
         return vqi_fail(VQ_E_ARG, "the prefix of a quantizer's names is too long (under %d bytes)",
-                        NAME_SIZE - 32);
+                        VQI_NAME_SIZE - 32);
     return VQ_OK;
 }
 
-static vq_status codebook_name(char name[NAME_SIZE], const char *prefix, uint32_t level)
+static vq_status codebook_name(char name[VQI_NAME_SIZE], const char *prefix, uint32_t level)
 {
     char rest[32];
     snprintf(rest, sizeof rest, "codebook.%u", level);
-    return join(name, prefix, rest);
+    return vqi_quantizer_name(name, prefix, rest);
 }
 
 static vq_status save_codebook(vq_tensors *tensors, const vq_codebook *codebook, const char *name)
@@ -45,12 +43,12 @@ static vq_status save_codebook(vq_tensors *tensors, const vq_codebook *codebook,
 
 vq_status vqi_codebooks_save(vq_tensors *tensors, const vq_quantizer *q, const char *prefix)
 {
-    char name[NAME_SIZE];
-    vq_status status = join(name, prefix, "levels");
+    char name[VQI_NAME_SIZE];
+    vq_status status = vqi_quantizer_name(name, prefix, "levels");
     if (!status)
         status = vq_tensors_set_uint(tensors, name, q->levels);
     if (!status)
-        status = join(name, prefix, "metric");
+        status = vqi_quantizer_name(name, prefix, "metric");
     if (!status)
         status = vq_tensors_set(tensors, name,
                                 vq_metric_name(vq_codebook_metric(vq_quantizer_codebook(q, 0))));
@@ -64,8 +62,8 @@ vq_status vqi_codebooks_save(vq_tensors *tensors, const vq_quantizer *q, const c
 
 vq_status vq_quantizer_save(vq_tensors *tensors, const vq_quantizer *quantizer, const char *prefix)
 {
-    char name[NAME_SIZE];
-    vq_status status = join(name, prefix, "kind");
+    char name[VQI_NAME_SIZE];
+    vq_status status = vqi_quantizer_name(name, prefix, "kind");
     if (status)
         return status;
     if (vq_tensors_get(tensors, name))
@@ -104,7 +102,7 @@ static vq_status make_codebook(vq_codebook **out, const vq_tensor *tensor, size_
         status = vqi_codebook_restore(out, codewords, k, d, metric,
                                       tensor->dtype == VQ_DTYPE_F64 ? VQ_DTYPE_F32 : tensor->dtype);
         if (status == VQ_E_NONFINITE) {
-            char context[NAME_SIZE];
+            char context[VQI_NAME_SIZE];
             snprintf(context, sizeof context, "tensor \"%.200s\"", tensor->name);
             vqi_fail_in(status, context);
         }
@@ -174,14 +172,14 @@ static void free_codebooks(vq_codebook **codebooks, uint32_t count)
 vq_status vqi_codebooks_load(vq_codebook **codebooks, uint32_t *levels, const vq_tensors *tensors,
                              const char *prefix, const vq_limits *limits)
 {
-    char name[NAME_SIZE];
+    char name[VQI_NAME_SIZE];
     uint64_t count = 0;
     vq_metric metric = VQ_METRIC_EUCLIDEAN;
-    vq_status status = join(name, prefix, "levels");
+    vq_status status = vqi_quantizer_name(name, prefix, "levels");
     if (!status)
         status = vq_tensors_get_uint(&count, tensors, name, 1, limits->max_levels);
     if (!status)
-        status = join(name, prefix, "metric");
+        status = vqi_quantizer_name(name, prefix, "metric");
     if (!status)
         status = get_metric(&metric, tensors, name);
     if (status)
@@ -285,10 +283,10 @@ vq_status vq_quantizer_load(vq_quantizer **out, const vq_tensors *tensors, const
 {
     *out = NULL;
     vq_limits own;
-    char name[NAME_SIZE];
+    char name[VQI_NAME_SIZE];
     vq_status status = vq_limits_resolve(&own, limits);
     if (!status)
-        status = join(name, prefix, "kind");
+        status = vqi_quantizer_name(name, prefix, "kind");
     if (status)
         return status;
     const char *kind_name = vq_tensors_get(tensors, name);

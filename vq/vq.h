@@ -16,6 +16,7 @@
 #include "vq/online.h"
 #include "vq/quantizer.h"
 #include "vq/report.h"
+#include "vq/scalar.h"
 #include "vq/signal.h"
 #include "vq/source.h"
 #include "vq/status.h"
