@@ -21,6 +21,7 @@ set(LIBVQ_PUBLIC_HEADERS
     vq/tensors.h
     vq/tokens.h
     vq/vq.h
+    rvq/product.h
     rvq/residual.h
     io/digest.h
     io/file.h
