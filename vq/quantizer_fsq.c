@@ -9,16 +9,18 @@
 #include "vq/parallel_internal.h"
 #include "vq/scalar_internal.h"
 
-enum { LANES = 8, GROUP = 4 * LANES /* rows whose counts stay in registers */ };
+/* Four lanes: what every processor has; of wider vectors gcc makes single numbers where it has no such registers. */
+enum { LANES = 4, GROUP = 4 * LANES /* rows that are compared together, in registers */ };
 
 typedef float floats __attribute__((vector_size(4 * LANES)));
-typedef int32_t ints __attribute__((vector_size(4 * LANES)));
+typedef uint32_t ints __attribute__((vector_size(4 * LANES)));
 
 typedef struct fsq {
     vqi_scalar s;
     vq_fsq_bound bound;
     uint32_t *bins;    /* d */
     uint32_t *weight;  /* d: what a bin of this number counts in the code */
+    uint64_t *inverse; /* d: 2^64 / bins, rounded up */
     float **threshold; /* d: bins - 1 each */
     float **value;     /* d: bins each, what they decode to */
     float *numbers;    /* all of the last two */
@@ -35,49 +37,58 @@ static void fsq_free(vq_quantizer *q)
     fsq *f = (fsq *)q;
     vq_free(f->bins);
     vq_free(f->weight);
+    vq_free(f->inverse);
     vq_free(f->threshold);
     vq_free(f->value);
     vq_free(f->numbers);
     vq_free(f);
 }
 
-/* How many of the thresholds each of GROUP numbers has reached. */
-static void count_reached(int32_t *reached, const float *column, const float *threshold,
-                          uint32_t count)
+static floats column(const float *const *row, size_t j)
 {
-    floats x[GROUP / LANES];
-    ints sum[GROUP / LANES] = {{0}, {0}, {0}, {0}};
-    memcpy(x, column, sizeof x);
-    for (uint32_t t = 0; t < count; t++)
-        for (int i = 0; i < GROUP / LANES; i++)
-            sum[i] -= x[i] >= threshold[t]; /* true is -1 */
-    memcpy(reached, sum, sizeof sum);
+    return (floats){row[0][j], row[1][j], row[2][j], row[3][j]};
 }
 
-/* GROUP rows or fewer, one level. */
-static void quantize_group(uint32_t code[GROUP], const fsq *f, const float *x, size_t count,
+/* One level of GROUP rows. */
+static void quantize_group(uint32_t code[GROUP], const fsq *f, const float *const *row,
                            uint32_t level)
 {
-    float column[GROUP] = {0};
-    int32_t reached[GROUP];
-    memset(code, 0, GROUP * sizeof *code);
-    for (uint32_t j = f->s.first[level]; j < f->s.first[level + 1]; j++) {
-        for (size_t r = 0; r < count; r++)
-            column[r] = x[r * f->s.base.dim + j];
-        count_reached(reached, column, f->threshold[j], f->bins[j] - 1);
-        for (int r = 0; r < GROUP; r++)
-            code[r] += (uint32_t)reached[r] * f->weight[j];
+    ints c0 = {0}, c1 = {0}, c2 = {0}, c3 = {0};
+    for (size_t j = f->s.first[level]; j < f->s.first[level + 1]; j++) {
+        const floats x0 = column(row, j), x1 = column(row + 4, j), x2 = column(row + 8, j),
+                     x3 = column(row + 12, j);
+        const float *threshold = f->threshold[j];
+        const uint32_t count = f->bins[j] - 1;
+        ints n0 = {0}, n1 = {0}, n2 = {0}, n3 = {0};
+        for (uint32_t t = 0; t < count; t++) {
+            n0 -= (ints)(x0 >= threshold[t]); /* true is -1 */
+            n1 -= (ints)(x1 >= threshold[t]);
+            n2 -= (ints)(x2 >= threshold[t]);
+            n3 -= (ints)(x3 >= threshold[t]);
+        }
+        const uint32_t weight = f->weight[j];
+        c0 += n0 * weight;
+        c1 += n1 * weight;
+        c2 += n2 * weight;
+        c3 += n3 * weight;
     }
+    memcpy(code, &c0, sizeof c0);
+    memcpy(code + 4, &c1, sizeof c1);
+    memcpy(code + 8, &c2, sizeof c2);
+    memcpy(code + 12, &c3, sizeof c3);
 }
 
 static void quantize_rows(uint32_t *codes, const vq_quantizer *q, const float *x, size_t count,
                           uint32_t levels)
 {
     uint32_t code[GROUP];
+    const float *row[GROUP];
     for (size_t first = 0; first < count; first += GROUP) {
         const size_t rows = count - first < GROUP ? count - first : GROUP;
+        for (size_t r = 0; r < GROUP; r++) /* what is missing repeats the last row */
+            row[r] = x + (first + (r < rows ? r : rows - 1)) * q->dim;
         for (uint32_t l = 0; l < levels; l++) {
-            quantize_group(code, (const fsq *)q, x + first * q->dim, rows, l);
+            quantize_group(code, (const fsq *)q, row, l);
             for (size_t r = 0; r < rows; r++)
                 codes[(first + r) * levels + l] = code[r];
         }
@@ -102,8 +113,10 @@ static vq_status fsq_dequantize(float *x, const vq_quantizer *q, const uint32_t 
         for (size_t l = 0; l < levels; l++) {
             uint32_t rest = codes[i * levels + l];
             for (uint32_t j = f->s.first[l]; j < f->s.first[l + 1]; j++) {
-                row[j] = f->value[j][rest % f->bins[j]];
-                rest /= f->bins[j];
+                /* rest / bins, exactly: the inverse is too large by less than 1, its product by less than 2^-32. */
+                const uint32_t quotient = (uint32_t)((unsigned __int128)rest * f->inverse[j] >> 64);
+                row[j] = f->value[j][rest - quotient * f->bins[j]];
+                rest = quotient;
             }
         }
         for (size_t j = end; j < d; j++)
@@ -143,6 +156,7 @@ static void fill(fsq *f, const uint32_t *bins)
         uint32_t weight = 1;
         for (uint32_t j = f->s.first[l]; j < f->s.first[l + 1]; j++) {
             f->weight[j] = weight;
+            f->inverse[j] = UINT64_MAX / bins[j] + 1;
             weight *= bins[j];
             f->threshold[j] = numbers;
             f->value[j] = numbers + bins[j] - 1;
@@ -177,10 +191,11 @@ vq_status vq_fsq_create(vq_quantizer **out, const uint32_t *bins, uint32_t d,
     if (!status) {
         f->bins = vqi_alloc(d, sizeof *f->bins);
         f->weight = vqi_alloc(d, sizeof *f->weight);
+        f->inverse = vqi_alloc(d, sizeof *f->inverse);
         f->threshold = vqi_alloc(d, sizeof *f->threshold);
         f->value = vqi_alloc(d, sizeof *f->value);
         f->numbers = vqi_alloc(total, sizeof *f->numbers);
-        if (!f->bins || !f->weight || !f->threshold || !f->value || !f->numbers)
+        if (!f->bins || !f->weight || !f->inverse || !f->threshold || !f->value || !f->numbers)
             status = vqi_fail_nomem(total * sizeof *f->numbers);
     }
     if (status) {

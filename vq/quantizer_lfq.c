@@ -53,8 +53,9 @@ static vq_status lfq_dequantize(float *x, const vq_quantizer *q, const uint32_t 
         float *row = x + i * d;
         for (size_t l = 0; l < levels; l++) {
             const uint32_t code = codes[i * levels + l], bits = f->s.dims[l];
+            const float values[2] = {-f->value[l], f->value[l]}; /* nobody foretells a bit */
             for (uint32_t j = 0; j < bits; j++)
-                row[f->s.first[l] + j] = code >> (bits - 1 - j) & 1 ? f->value[l] : -f->value[l];
+                row[f->s.first[l] + j] = values[code >> (bits - 1 - j) & 1];
         }
         for (size_t j = end; j < d; j++)
             row[j] = 0;
