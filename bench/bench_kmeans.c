@@ -3,7 +3,9 @@
  * k-means on a file of raw float32 rows; bench/kmeans.py runs it beside scikit-learn. The codewords go to OUT as
  * raw float32, the times and the MSE to standard output as JSON.
  *
- *     bench_kmeans FILE N D K ITERATIONS SEED OUT
+ *     bench_kmeans FILE N D K ITERATIONS SEED OUT [REPAIR [SEEDING_ROWS]]
+ *
+ * REPAIR: rounds of repair after the iterations. SEEDING_ROWS: rows that seeds are chosen from, 0 = the default.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,8 +36,8 @@ static int fail(const char *what)
 
 int main(int argc, char **argv)
 {
-    if (argc != 8)
-        return fail("use: bench_kmeans FILE N D K ITERATIONS SEED OUT");
+    if (argc < 8 || argc > 10)
+        return fail("use: bench_kmeans FILE N D K ITERATIONS SEED OUT [REPAIR [SEEDING_ROWS]]");
     const size_t n = strtoull(argv[2], NULL, 10);
     const uint32_t d = (uint32_t)strtoul(argv[3], NULL, 10);
     vq_kmeans_opts opts = VQ_KMEANS_OPTS_INIT;
@@ -43,6 +45,8 @@ int main(int argc, char **argv)
     opts.k = (uint32_t)strtoul(argv[4], NULL, 10);
     opts.max_iterations = (uint32_t)strtoul(argv[5], NULL, 10);
     opts.seed = strtoull(argv[6], NULL, 10);
+    opts.repair_rounds = argc > 8 ? (uint32_t)strtoul(argv[8], NULL, 10) : 0;
+    opts.seeding_rows = argc > 9 ? strtoull(argv[9], NULL, 10) : 0;
     opts.tolerance = -1;
     opts.progress = note_seeded;
     opts.progress_context = &seeded;
@@ -59,11 +63,13 @@ int main(int argc, char **argv)
     if (vq_kmeans_train(&codebook, &report, x, n, d, &opts))
         return fail(vq_last_error());
     const double end = now();
-    printf(
-        "{\"mse\": %.9g, \"iterations\": %u, \"used\": %u, \"seeding_s\": %.6f, \"iterations_s\": "
-        "%.6f}\n",
-        report.mse[report.iterations], report.iterations, report.used, seeded - start,
-        end - seeded);
+    printf("{\"mse\": %.9g, \"iterations\": %u, \"used\": %u, \"seeding_s\": %.6f, "
+           "\"iterations_s\": %.6f, \"moved\": %u, \"history\": [",
+           report.mse[report.iterations], report.iterations, report.used, seeded - start,
+           end - seeded, report.revived);
+    for (uint32_t i = 0; i <= report.iterations; i++)
+        printf("%s%.9g", i ? ", " : "", report.mse[i]);
+    printf("]}\n");
     free(x);
 
     const size_t count = (size_t)opts.k * d;

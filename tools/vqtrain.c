@@ -16,6 +16,7 @@ enum {
     KEY_STORAGE,
     KEY_TOLERANCE,
     KEY_SEEDING,
+    KEY_REPAIR,
     KEY_MAX_VECTORS,
     KEY_CODEC,
     KEY_DIM,
@@ -35,6 +36,7 @@ static const cli_option options[] = {
     {KEY_METRIC, "metric", "NAME", "features: euclidean (default) or cosine (kmeans only)"},
     {KEY_STORAGE, "storage", "TYPE", "features: codewords as f32 (default), f16 or bf16"},
     {KEY_SEEDING, "seeding", "HOW", "features: kmeans++ (default) or random"},
+    {KEY_REPAIR, "repair", "N", "features: rounds that move wasted codewords (default 0)"},
     {KEY_TOLERANCE, "tolerance", "X",
      "features: stop a level when the error falls by less than this share\n"
      "                            (default 1e-4; negative = never)"},
@@ -125,6 +127,9 @@ static int on_option(void *state, const cli_common *common, int key, const char 
     case KEY_TOLERANCE:
         s->features_only = "tolerance";
         return cli_read_double(common, "tolerance", value, &s->tolerance);
+    case KEY_REPAIR:
+        s->features_only = "repair";
+        return number_option(&s->repair, common, "repair", value, 1000);
     case KEY_CODEC:
         s->pictures_only = "codec";
         s->codec = value;
@@ -199,11 +204,11 @@ static char *describe_run(const vqtrain_settings *s, int features)
                           vq_version(), s->codec, s->levels, s->k, s->dim, s->iterations, sample,
                           seed);
     return cli_format("libvq=%s quantizer=%s levels=%u k=%u metric=%s storage=%s iterations=%u "
-                      "tolerance=%g seeding=%s max_vectors=%llu seed=%llu",
+                      "tolerance=%g seeding=%s repair=%u max_vectors=%llu seed=%llu",
                       vq_version(), s->residual ? "rvq" : "kmeans", s->levels, s->k,
                       vq_metric_name(s->metric), vq_dtype_name(s->storage), s->iterations,
-                      s->tolerance, s->seeding == VQ_SEEDING_RANDOM ? "random" : "kmeans++", sample,
-                      seed);
+                      s->tolerance, s->seeding == VQ_SEEDING_RANDOM ? "random" : "kmeans++", s->repair,
+                      sample, seed);
 }
 
 /** What would otherwise be found out after hours of training. */

@@ -13,7 +13,7 @@ typedef struct vqtrain_settings {
     int residual;              /**< --quantizer rvq */
     const char *features_only; /**< the last option that pictures do not take, or NULL */
     const char *pictures_only; /**< likewise for features */
-    uint32_t k, levels, dim, iterations;
+    uint32_t k, levels, dim, iterations, repair;
     vq_metric metric;
     vq_dtype storage;
     vq_seeding seeding;

@@ -177,6 +177,7 @@ static vq_status train(vqtrain_run *run, const features *f, vq_quantizer **out)
     opts.kmeans.tolerance = s->tolerance;
     opts.kmeans.seed = s->seed;
     opts.kmeans.seeding = s->seeding;
+    opts.kmeans.repair_rounds = s->repair;
     opts.kmeans.threads = run->common->threads;
     opts.kmeans.progress = on_progress;
     opts.kmeans.progress_context = run;

@@ -4,20 +4,22 @@
 #include "vq/kmeans.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "vq/error_internal.h"
 #include "vq/kmeans_internal.h"
 #include "vq/kmeans_pruning_internal.h"
+#include "vq/kmeans_repair_internal.h"
 #include "vq/kmeans_stats_internal.h"
 #include "vq/memory_internal.h"
-#include "vq/options_internal.h"
 #include "vq/source_internal.h"
 
-enum { MAX_K = 1 << 24, DEFAULT_ITERATIONS = 25, MOST_PLUSPLUS = 8192, FEW_CODEWORDS = 16 };
-static const double default_tolerance = 1e-4;
+enum {
+    FEW_CODEWORDS = 16,
+    REPAIR_ITERATIONS = 2, /* of Lloyd's, after each round of repair */
+    REPAIR_SHARE = 8       /* one codeword in so many may move in a round */
+};
 
 const float *vqi_kmeans_row(const vqi_kmeans *run, size_t i, float *scratch)
 {
@@ -33,93 +35,11 @@ vq_status vqi_kmeans_tell(const vqi_kmeans *run, uint32_t seeds_done, uint32_t i
 {
     if (!run->opts.progress)
         return VQ_OK;
-    const vq_kmeans_progress progress = {iteration, run->opts.max_iterations, seeds_done,
-                                         run->opts.k, mse};
+    const uint32_t most = run->opts.max_iterations + run->opts.repair_rounds * REPAIR_ITERATIONS;
+    const vq_kmeans_progress progress = {iteration, most, seeds_done, run->opts.k, mse};
     if (run->opts.progress(run->opts.progress_context, &progress))
         return vqi_fail(VQ_E_CANCELLED, "k-means was stopped by its progress function");
     return VQ_OK;
-}
-
-static vq_status check_options(const vq_kmeans_opts *o, size_t n, uint32_t d)
-{
-    if (!n || !d)
-        return vqi_fail(VQ_E_ARG, "k-means of %zu rows of %u floats (give at least one of each)", n,
-                        d);
-    if (!o->k || o->k > MAX_K)
-        return vqi_fail(VQ_E_ARG, "vq_kmeans_opts.k is %u (1 to %d codewords)", o->k, MAX_K);
-    if (n < o->k)
-        return vqi_fail(
-            VQ_E_ARG, "%zu rows are too few for %u codewords (give more rows or lower k)", n, o->k);
-    if (o->metric != VQ_METRIC_EUCLIDEAN && o->metric != VQ_METRIC_COSINE)
-        return vqi_fail(VQ_E_ARG,
-                        "vq_kmeans_opts.metric is %s (k-means knows euclidean and cosine)",
-                        vq_metric_name(o->metric));
-    if (o->storage != VQ_DTYPE_F32 && o->storage != VQ_DTYPE_F16 && o->storage != VQ_DTYPE_BF16)
-        return vqi_fail(VQ_E_ARG, "vq_kmeans_opts.storage is %s (F32, F16 or BF16)",
-                        vq_dtype_name(o->storage));
-    if (isnan(o->tolerance))
-        return vqi_fail(VQ_E_ARG, "vq_kmeans_opts.tolerance is NaN (negative means never stop)");
-    if ((int)o->seeding < VQ_SEEDING_KMEANSPP || o->seeding > VQ_SEEDING_RANDOM)
-        return vqi_fail(VQ_E_ARG, "vq_kmeans_opts.seeding is %d (see vq_seeding)", (int)o->seeding);
-    if ((int)o->empty < VQ_EMPTY_FARTHEST || o->empty > VQ_EMPTY_KEEP)
-        return vqi_fail(VQ_E_ARG, "vq_kmeans_opts.empty is %d (see vq_empty_policy)",
-                        (int)o->empty);
-    if (o->seeding_rows && o->seeding_rows < o->k)
-        return vqi_fail(VQ_E_ARG, "vq_kmeans_opts.seeding_rows is %zu (at least k, or 0)",
-                        o->seeding_rows);
-    if (o->threads < 0)
-        return vqi_fail(VQ_E_ARG, "vq_kmeans_opts.threads is %d (0 means all)", o->threads);
-    return VQ_OK;
-}
-
-static vq_status check_seeds(const vqi_kmeans *run)
-{
-    for (uint32_t c = 0; c < run->opts.k; c++)
-        if (vqi_largest_bits(run->opts.seeds + (size_t)c * run->d, run->d) >= 0x7f800000u)
-            return vqi_fail(VQ_E_NONFINITE, "seed %u of k-means holds a NaN or an infinity", c);
-    return VQ_OK;
-}
-
-static vq_status check_weights(vqi_kmeans *run)
-{
-    run->weight = 0;
-    for (size_t i = 0; i < run->n; i++) {
-        const float weight = vqi_kmeans_weight(run, i);
-        if (!isfinite(weight))
-            return vqi_fail(VQ_E_NONFINITE, "weight %zu of k-means is not finite", i);
-        if (weight < 0)
-            return vqi_fail(VQ_E_ARG, "weight %zu of k-means is %g (weights are at least 0)", i,
-                            (double)weight);
-        run->weight += (double)weight;
-    }
-    if (!(run->weight > 0))
-        return vqi_fail(VQ_E_ARG, "all weights of k-means are 0 (give some row a weight)");
-    return VQ_OK;
-}
-
-/* Fill in the defaults and refuse what cannot be trained on. */
-static vq_status prepare(vqi_kmeans *run, vq_source *source, const vq_source *theirs,
-                         const vq_kmeans_opts *opts)
-{
-    vq_status status = vqi_source_check(source, theirs);
-    if (!status)
-        status = vqi_options(&run->opts, sizeof run->opts, opts, "vq_kmeans_opts");
-    if (!status)
-        status = check_options(&run->opts, source->n, source->d);
-    if (status)
-        return status;
-    vq_kmeans_opts *o = &run->opts;
-    if (!o->max_iterations)
-        o->max_iterations = DEFAULT_ITERATIONS;
-    if (o->tolerance == 0)
-        o->tolerance = default_tolerance;
-    if (!o->seeding_rows && o->k > MOST_PLUSPLUS)
-        o->seeding = VQ_SEEDING_RANDOM;
-    if (!o->threads)
-        o->threads = omp_get_max_threads();
-    run->n = source->n;
-    run->d = source->d;
-    return check_weights(run);
 }
 
 /* What one training run holds beside the rows. */
@@ -131,8 +51,13 @@ typedef struct training {
     vqi_pruning pruning;
     float *buffer;    /* a chunk of rows, unless they are in memory */
     float *codewords; /* k x d, before they are rounded to the storage type */
-    double *mse;      /* one for each codebook so far */
+    vq_codebook *codebook; /* they, rounded */
+    double *mse;           /* one for each codebook so far */
     size_t mse_room;
+    vq_kmeans_report report;
+    uint32_t told; /* updates so far, those that were taken back included */
+    vqi_repair repair;
+    float *best; /* k x d: before the round of repair */
 } training;
 
 static void training_clear(training *t)
@@ -140,8 +65,11 @@ static void training_clear(training *t)
     vq_kmeans_stats_free(t->stats);
     vqi_assign_clear(&t->assign);
     vqi_pruning_clear(&t->pruning);
+    vqi_repair_clear(&t->repair);
+    vq_codebook_free(t->codebook);
     vqi_free(t->buffer);
     vqi_free(t->codewords);
+    vqi_free(t->best);
     vqi_free(t->mse);
 }
 
@@ -211,26 +139,29 @@ static vq_status append_mse(training *t, size_t at, double mse)
 }
 
 /* The assignment half of Lloyd's iteration, chunk by chunk into the statistics. */
-static vq_status assign(double *mse, training *t, const vq_codebook *codebook)
+static vq_status assign(double *mse, training *t, bool look)
 {
     const vqi_kmeans *run = t->run;
     const size_t chunk = t->assign.chunk;
     const float *weights = run->opts.weights;
-    if (t->assign.pruning) {
-        const vq_status status = vqi_pruning_begin(t->assign.pruning, codebook, t->stats);
-        if (status)
-            return status;
-    }
+    vq_status status = VQ_OK;
+    t->assign.repair = look ? &t->repair : NULL;
+    if (look)
+        status = vqi_repair_begin(&t->repair, t->stats);
+    if (t->assign.pruning && !status)
+        status = vqi_pruning_begin(t->assign.pruning, t->codebook, t->stats);
+    if (status)
+        return status;
     vqi_stats_reset(t->stats);
     for (size_t first = 0; first < run->n; first += chunk) {
         const size_t count = run->n - first < chunk ? run->n - first : chunk;
         const float *rows;
-        vq_status status = vqi_source_read(&rows, &t->source, t->buffer, first, count);
+        status = vqi_source_read(&rows, &t->source, t->buffer, first, count);
         if (status)
             return status;
         status = check_again(t, rows, count);
         if (!status)
-            status = vqi_assign_rows(t->stats, &t->assign, codebook, rows, count, first,
+            status = vqi_assign_rows(t->stats, &t->assign, t->codebook, rows, count, first,
                                      weights ? weights + first : NULL, run->opts.threads);
         vqi_source_done(&t->source, first, count);
         if (status)
@@ -242,9 +173,10 @@ static vq_status assign(double *mse, training *t, const vq_codebook *codebook)
     return VQ_OK;
 }
 
-static void fill_report(vq_kmeans_report *report, training *t)
+static void fill_report(training *t)
 {
     const uint32_t k = t->run->opts.k;
+    vq_kmeans_report *report = &t->report;
     report->mse = t->mse;
     t->mse = NULL;
     for (uint32_t c = 0; c < k; c++)
@@ -259,42 +191,147 @@ static void fill_report(vq_kmeans_report *report, training *t)
     report->perplexity = exp2(report->entropy_bits);
 }
 
-static vq_status iterate(vq_codebook **out, vq_kmeans_report *report, training *t)
+/* The codebook of t->codewords. Rounding to the storage type happens here, so that every MSE is of what could be
+ * saved. */
+static vq_status make_codebook(training *t)
 {
-    const vqi_kmeans *run = t->run;
-    const vq_kmeans_opts *o = &run->opts;
-    vq_codebook *codebook = NULL;
-    uint32_t revived = 0;
-    vq_status status;
-    for (uint32_t i = 0;; i++) {
-        double mse = 0;
-        /* Rounding to the storage type happens here, so that every MSE is of what could be saved. */
-        status = vq_codebook_create(&codebook, t->codewords, o->k, run->d, o->metric, o->storage);
-        if (!status)
-            status = assign(&mse, t, codebook);
-        if (!status)
-            status = append_mse(t, i, mse);
-        if (!status && i)
-            status = vqi_kmeans_tell(run, o->k, i, mse);
-        if (status)
-            break;
-        report->iterations = i;
-        report->converged = i && !revived && o->tolerance >= 0 &&
-                            t->mse[i - 1] - mse <= o->tolerance * t->mse[i - 1];
-        if (report->converged || i == o->max_iterations) {
-            fill_report(report, t);
-            *out = codebook;
-            return VQ_OK;
-        }
-        vq_codebook_free(codebook);
-        codebook = NULL;
-        status = vqi_stats_move(t->codewords, &revived, t->stats, o->empty, o->threads);
-        if (status)
-            break;
-        report->revived += revived;
-    }
-    vq_codebook_free(codebook);
+    const vq_kmeans_opts *o = &t->run->opts;
+    vq_codebook_free(t->codebook);
+    t->codebook = NULL;
+    return vq_codebook_create(&t->codebook, t->codewords, o->k, t->run->d, o->metric, o->storage);
+}
+
+/* A codebook and its MSE, after an update or as the first. */
+static vq_status evaluate(training *t, bool look)
+{
+    double mse = 0;
+    vq_status status = make_codebook(t);
+    if (!status)
+        status = assign(&mse, t, look);
+    if (!status)
+        status = append_mse(t, t->report.iterations, mse);
+    if (!status && t->told)
+        status = vqi_kmeans_tell(t->run, t->run->opts.k, t->told, mse);
     return status;
+}
+
+/* Lloyd's iteration: every codeword to the mean of its cell, and a look at what that gives. */
+static vq_status iterate(uint32_t *revived, training *t, bool look)
+{
+    const vq_kmeans_opts *o = &t->run->opts;
+    const vq_status status = vqi_stats_move(t->codewords, revived, t->stats, o->empty, o->threads);
+    if (status)
+        return status;
+    t->report.revived += *revived;
+    t->report.iterations++;
+    t->told++;
+    return evaluate(t, look);
+}
+
+/* @param looked whether the last pass was one that repair can work from. */
+static vq_status lloyd(bool *looked, training *t)
+{
+    const vq_kmeans_opts *o = &t->run->opts;
+    vq_status status = evaluate(t, false);
+    for (uint32_t i = 1; !status && i <= o->max_iterations; i++) {
+        uint32_t revived = 0;
+        *looked = o->repair_rounds && i == o->max_iterations;
+        status = iterate(&revived, t, *looked);
+        if (status)
+            break;
+        const double before = t->mse[i - 1], mse = t->mse[i];
+        t->report.converged =
+            !revived && o->tolerance >= 0 && before - mse <= o->tolerance * before;
+        if (t->report.converged)
+            break;
+    }
+    return status;
+}
+
+/* Move up to `limit` codewords to where they are worth more, and let Lloyd's iteration settle them. */
+static vq_status repair_round(uint32_t *moved, training *t, uint32_t limit, bool last)
+{
+    const vq_kmeans_opts *o = &t->run->opts;
+    uint32_t revived = 0;
+    memcpy(t->best, t->codewords, (size_t)o->k * t->run->d * sizeof *t->best);
+    vq_status status =
+        vqi_stats_move(t->codewords, &revived, t->stats, VQ_EMPTY_KEEP, o->threads);
+    if (!status)
+        status = vqi_repair_move(t->codewords, moved, &t->repair, t->stats, t->codebook, limit,
+                                 o->threads);
+    if (status || !*moved)
+        return status;
+    t->report.revived += *moved;
+    t->report.iterations++;
+    t->told++;
+    status = evaluate(t, false);
+    for (int i = 1; i < REPAIR_ITERATIONS && !status; i++)
+        status = iterate(&revived, t, !last && i == REPAIR_ITERATIONS - 1);
+    return status;
+}
+
+/* Back to the codebook before the round, and its statistics. */
+static vq_status take_back(training *t, const vq_kmeans_report *before, bool look)
+{
+    double mse;
+    memcpy(t->codewords, t->best, (size_t)t->run->opts.k * t->run->d * sizeof *t->best);
+    t->report = *before;
+    const vq_status status = make_codebook(t);
+    return status ? status : assign(&mse, t, look);
+}
+
+/* Rounds that do not lower the MSE are taken back, and the next one is less bold. */
+static vq_status repair(training *t, bool looked)
+{
+    const vq_kmeans_opts *o = &t->run->opts;
+    const size_t floats = (size_t)o->k * t->run->d;
+    uint32_t limit = o->k / REPAIR_SHARE + 1;
+    double mse;
+    vq_status status = VQ_OK;
+    if (!looked)
+        status = assign(&mse, t, true);
+    for (uint32_t round = 1; round <= o->repair_rounds && limit && !status; round++) {
+        const vq_kmeans_report before = t->report;
+        const bool last = round == o->repair_rounds;
+        uint32_t moved = 0;
+        status = repair_round(&moved, t, limit, last);
+        if (status)
+            break;
+        if (!moved) {
+            memcpy(t->codewords, t->best, floats * sizeof *t->best);
+            break;
+        }
+        const double gain = t->mse[before.iterations] - t->mse[t->report.iterations];
+        if (gain > 0 && gain > o->tolerance * t->mse[before.iterations])
+            continue;
+        limit /= 4;
+        if (!(gain > 0))
+            status = take_back(t, &before, limit && !last);
+    }
+    return status;
+}
+
+static vq_status run_training(vq_codebook **out, training *t)
+{
+    const vq_kmeans_opts *o = &t->run->opts;
+    const size_t floats = (size_t)o->k * t->run->d;
+    bool looked = false;
+    vq_status status = VQ_OK;
+    if (o->repair_rounds) {
+        t->best = vqi_alloc(floats, sizeof *t->best);
+        status = t->best ? vqi_repair_create(&t->repair, t->stats, t->assign.chunk)
+                         : vqi_fail_nomem((unsigned long long)floats * sizeof *t->best);
+    }
+    if (!status)
+        status = lloyd(&looked, t);
+    if (!status && o->repair_rounds)
+        status = repair(t, looked);
+    if (status)
+        return status;
+    fill_report(t);
+    *out = t->codebook;
+    t->codebook = NULL;
+    return VQ_OK;
 }
 
 /* The first codewords; the rows that they were found in are let go before the room for training is taken. */
@@ -305,7 +342,7 @@ static vq_status find_seeds(training *t, float *largest)
     vqi_sample sample = {0};
     vq_status status = vqi_kmeans_look(&sample, largest, &t->source, run);
     if (!status && run->opts.seeds)
-        status = check_seeds(run);
+        status = vqi_kmeans_check_seeds(run);
     if (!status) {
         size_t floats;
         t->codewords = vqi_mul(&floats, k, d) ? vqi_alloc(floats, sizeof *t->codewords) : NULL;
@@ -328,23 +365,22 @@ vq_status vq_kmeans_train_source(vq_codebook **out, vq_kmeans_report *report,
 {
     vqi_kmeans run = {0};
     training t = {.run = &run};
-    vq_kmeans_report own = {0};
     float largest = 0;
     *out = NULL;
     if (report)
-        *report = own;
-    vq_status status = prepare(&run, &t.source, source, opts);
+        *report = t.report;
+    vq_status status = vqi_kmeans_prepare(&run, &t.source, source, opts);
     if (!status)
         status = find_seeds(&t, &largest);
     if (!status)
         status = training_create(&t, largest);
     if (!status)
-        status = iterate(out, &own, &t);
+        status = run_training(out, &t);
     training_clear(&t);
     if (report && !status)
-        *report = own;
+        *report = t.report;
     else
-        vq_kmeans_report_clear(&own);
+        vq_kmeans_report_clear(&t.report);
     return status;
 }
 

@@ -7,6 +7,7 @@
 
 #include "vq/error_internal.h"
 #include "vq/kmeans_pruning_internal.h"
+#include "vq/kmeans_repair_internal.h"
 #include "vq/kmeans_stats_internal.h"
 #include "vq/memory_internal.h"
 
@@ -145,8 +146,28 @@ static vq_status add_to_cells(vq_kmeans_stats *stats, vqi_assign *a, const float
         add_rows(stats->sum + (size_t)c * d, (size_t)k * d, &stats->sum_grid, rows,
                  a->order + first, members, d, weights);
         add_errors(stats, c, a, rows, number, weights);
+        if (a->repair)
+            vqi_repair_add(a->repair, c, a, rows, weights);
     }
+    if (a->repair)
+        vqi_repair_chunk_done(a->repair);
     return VQ_OK;
+}
+
+static vq_status search_rows(vqi_assign *a, const vq_codebook *codebook, const float *rows,
+                             size_t count, size_t first, const vq_search_opts *search)
+{
+    if (a->repair) {
+        const vq_status status = vqi_repair_search(a->repair, a->codes, a->errors, codebook, rows,
+                                                   count, search->threads);
+        if (!status && a->pruning)
+            vqi_pruning_note(a->pruning, a->codes, a->errors, first, count);
+        return status;
+    }
+    if (a->pruning)
+        return vqi_pruning_search(a->pruning, a->codes, a->errors, codebook, rows, first, count,
+                                  search);
+    return vq_nearest(a->codes, a->errors, codebook, rows, count, search);
 }
 
 vq_status vqi_assign_rows(vq_kmeans_stats *stats, vqi_assign *a, const vq_codebook *codebook,
@@ -172,10 +193,7 @@ vq_status vqi_assign_rows(vq_kmeans_stats *stats, vqi_assign *a, const vq_codebo
     search.threads = count * d * stats->form.k < ((size_t)1 << 22) ? 1 : threads;
     search.workspace = a->workspace;
     search.workspace_size = a->workspace_size;
-    const vq_status status = a->pruning
-                                 ? vqi_pruning_search(a->pruning, a->codes, a->errors, codebook,
-                                                      rows, (size_t)number, count, &search)
-                                 : vq_nearest(a->codes, a->errors, codebook, rows, count, &search);
+    const vq_status status = search_rows(a, codebook, rows, count, (size_t)number, &search);
     if (status)
         return status;
     if (cosine)

@@ -19,6 +19,11 @@ typedef struct vqi_kmeans {
     int exhaustive; /**< seeding looks at every row for every draw: the reference, slow */
 } vqi_kmeans;
 
+/** Fill in run and every default, and refuse what cannot be trained on. @return as vq_kmeans_train_source(). */
+vq_status vqi_kmeans_prepare(vqi_kmeans *run, vq_source *source, const vq_source *theirs,
+                             const vq_kmeans_opts *opts);
+vq_status vqi_kmeans_check_seeds(const vqi_kmeans *run);
+
 static inline float vqi_kmeans_weight(const vqi_kmeans *run, size_t row)
 {
     return run->opts.weights ? run->opts.weights[row] : 1.0f;

@@ -110,17 +110,22 @@ static vq_status search_few(vqi_pruning *p, uint32_t *codes, float *scores,
     return status;
 }
 
+void vqi_pruning_note(vqi_pruning *p, const uint32_t *codes, const float *scores, size_t first,
+                      size_t count)
+{
+    memcpy(p->codes + first, codes, count * sizeof *codes);
+    memcpy(p->scores + first, scores, count * sizeof *scores);
+}
+
 vq_status vqi_pruning_search(vqi_pruning *p, uint32_t *codes, float *scores,
                              const vq_codebook *codebook, const float *rows, size_t first,
                              size_t count, const vq_search_opts *search)
 {
     if (p->count == vq_codebook_k(codebook)) {
         const vq_status status = vq_nearest(codes, scores, codebook, rows, count, search);
-        if (status)
-            return status;
-        memcpy(p->codes + first, codes, count * sizeof *codes);
-        memcpy(p->scores + first, scores, count * sizeof *scores);
-        return VQ_OK;
+        if (!status)
+            vqi_pruning_note(p, codes, scores, first, count);
+        return status;
     }
     if (p->few) {
         const vq_status status = search_few(p, codes, scores, codebook, rows, first, count, search);

@@ -38,4 +38,8 @@ vq_status vqi_pruning_search(vqi_pruning *p, uint32_t *codes, float *scores,
                              const vq_codebook *codebook, const float *rows, size_t first,
                              size_t count, const vq_search_opts *search);
 
+/** Codes and scores of rows that were searched without it. */
+void vqi_pruning_note(vqi_pruning *p, const uint32_t *codes, const float *scores, size_t first,
+                      size_t count);
+
 #endif

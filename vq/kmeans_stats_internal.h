@@ -71,6 +71,7 @@ typedef struct vqi_assign {
     size_t workspace_size;
     struct vqi_pruning
         *pruning; /**< how rows are searched from pass to pass; NULL = from nothing */
+    struct vqi_repair *repair; /**< what looks for wasted codewords in this pass, or NULL */
 } vqi_assign;
 
 vq_status vqi_assign_create(vqi_assign *assign, const vqi_stats_form *form, size_t chunk);
