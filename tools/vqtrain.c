@@ -207,8 +207,8 @@ static char *describe_run(const vqtrain_settings *s, int features)
                       "tolerance=%g seeding=%s repair=%u max_vectors=%llu seed=%llu",
                       vq_version(), s->residual ? "rvq" : "kmeans", s->levels, s->k,
                       vq_metric_name(s->metric), vq_dtype_name(s->storage), s->iterations,
-                      s->tolerance, s->seeding == VQ_SEEDING_RANDOM ? "random" : "kmeans++", s->repair,
-                      sample, seed);
+                      s->tolerance, s->seeding == VQ_SEEDING_RANDOM ? "random" : "kmeans++",
+                      s->repair, sample, seed);
 }
 
 /** What would otherwise be found out after hours of training. */

@@ -49,8 +49,8 @@ typedef struct training {
     vq_kmeans_stats *stats;
     vqi_assign assign;
     vqi_pruning pruning;
-    float *buffer;    /* a chunk of rows, unless they are in memory */
-    float *codewords; /* k x d, before they are rounded to the storage type */
+    float *buffer;         /* a chunk of rows, unless they are in memory */
+    float *codewords;      /* k x d, before they are rounded to the storage type */
     vq_codebook *codebook; /* they, rounded */
     double *mse;           /* one for each codebook so far */
     size_t mse_room;
@@ -216,12 +216,14 @@ static vq_status evaluate(training *t, bool look)
 }
 
 /* Lloyd's iteration: every codeword to the mean of its cell, and a look at what that gives. */
-static vq_status iterate(uint32_t *revived, training *t, bool look)
+static vq_status iterate(uint32_t *revived, training *t, bool beyond, bool look)
 {
     const vq_kmeans_opts *o = &t->run->opts;
     const vq_status status = vqi_stats_move(t->codewords, revived, t->stats, o->empty, o->threads);
     if (status)
         return status;
+    if (beyond)
+        vqi_repair_go_beyond(t->codewords, t->stats, vq_codebook_codewords(t->codebook));
     t->report.revived += *revived;
     t->report.iterations++;
     t->told++;
@@ -236,7 +238,7 @@ static vq_status lloyd(bool *looked, training *t)
     for (uint32_t i = 1; !status && i <= o->max_iterations; i++) {
         uint32_t revived = 0;
         *looked = o->repair_rounds && i == o->max_iterations;
-        status = iterate(&revived, t, *looked);
+        status = iterate(&revived, t, false, *looked);
         if (status)
             break;
         const double before = t->mse[i - 1], mse = t->mse[i];
@@ -248,14 +250,14 @@ static vq_status lloyd(bool *looked, training *t)
     return status;
 }
 
-/* Move up to `limit` codewords to where they are worth more, and let Lloyd's iteration settle them. */
+/* Move up to `limit` codewords to where they are worth more, and let Lloyd's iteration settle them: in great steps,
+ * but for the very last, which ends at the means. */
 static vq_status repair_round(uint32_t *moved, training *t, uint32_t limit, bool last)
 {
     const vq_kmeans_opts *o = &t->run->opts;
     uint32_t revived = 0;
     memcpy(t->best, t->codewords, (size_t)o->k * t->run->d * sizeof *t->best);
-    vq_status status =
-        vqi_stats_move(t->codewords, &revived, t->stats, VQ_EMPTY_KEEP, o->threads);
+    vq_status status = vqi_stats_move(t->codewords, &revived, t->stats, VQ_EMPTY_KEEP, o->threads);
     if (!status)
         status = vqi_repair_move(t->codewords, moved, &t->repair, t->stats, t->codebook, limit,
                                  o->threads);
@@ -266,7 +268,8 @@ static vq_status repair_round(uint32_t *moved, training *t, uint32_t limit, bool
     t->told++;
     status = evaluate(t, false);
     for (int i = 1; i < REPAIR_ITERATIONS && !status; i++)
-        status = iterate(&revived, t, !last && i == REPAIR_ITERATIONS - 1);
+        status = iterate(&revived, t, !last || i < REPAIR_ITERATIONS - 1,
+                         !last && i == REPAIR_ITERATIONS - 1);
     return status;
 }
 

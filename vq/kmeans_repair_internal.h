@@ -15,21 +15,21 @@ typedef struct vqi_repair {
     vqi_stats_form form;
     vqi_exact_grid grid;
     double largest_error;
-    int64_t *utility;   /**< limbs x k: weighted sums of second error - first error */
-    uint32_t most;      /**< cells to split, at most */
-    uint32_t count;     /**< of them */
-    uint32_t *cells;    /**< most: the costly cells, by rising code */
-    uint32_t *place;    /**< k: 1 + where a cell is in `cells`; 0 = nowhere */
-    uint64_t *step;     /**< most: one row of so many, at random, is kept ... */
-    uint64_t *seen;     /**< most: ... of those that came by ... */
-    uint32_t *held;     /**< most: ... and so many are */
-    float *rows;        /**< most x VQI_REPAIR_ROWS x d */
-    float *weights;     /**< most x VQI_REPAIR_ROWS */
-    float *halves;      /**< most x 2 x d: the two means */
-    double *gain;       /**< most: by how much they lower the cell's cost */
-    uint32_t *codes;    /**< chunk x 2: nearest and second nearest */
-    float *scores;      /**< chunk x 2 */
-    float *second;      /**< chunk: error at the second nearest */
+    int64_t *utility; /**< limbs x k: weighted sums of second error - first error */
+    uint32_t most;    /**< cells to split, at most */
+    uint32_t count;   /**< of them */
+    uint32_t *cells;  /**< most: the costly cells, by rising code */
+    uint32_t *place;  /**< k: 1 + where a cell is in `cells`; 0 = nowhere */
+    uint64_t *step;   /**< most: one row of so many, at random, is kept ... */
+    uint64_t *seen;   /**< most: ... of those that came by ... */
+    uint32_t *held;   /**< most: ... and so many are */
+    float *rows;      /**< most x VQI_REPAIR_ROWS x d */
+    float *weights;   /**< most x VQI_REPAIR_ROWS */
+    float *halves;    /**< most x 2 x d: the two means */
+    double *gain;     /**< most: by how much they lower the cell's cost */
+    uint32_t *codes;  /**< chunk x 2: nearest and second nearest */
+    float *scores;    /**< chunk x 2 */
+    float *second;    /**< chunk: error at the second nearest */
 } vqi_repair;
 
 enum { VQI_REPAIR_ROWS = 64 };
@@ -53,6 +53,12 @@ void vqi_repair_add(vqi_repair *repair, uint32_t cell, const vqi_assign *assign,
 void vqi_repair_chunk_done(vqi_repair *repair);
 
 /**
+ * Every codeword that has a cell moves on in the direction in which it moved (over-relaxation).
+ * @param[in,out] codewords k x d, at the means of their cells. @param before where they were.
+ */
+void vqi_repair_go_beyond(float *codewords, const vq_kmeans_stats *stats, const float *before);
+
+/**
  * Move codewords of little utility into cells that gain more from a second one, and all others on beyond their
  * means, since that is where they are going.
  * @param[in,out] codewords k x d, at the means of their cells.
@@ -63,7 +69,7 @@ void vqi_repair_chunk_done(vqi_repair *repair);
  * @return VQ_OK or VQ_E_NOMEM.
  */
 vq_status vqi_repair_move(float *codewords, uint32_t *moved, vqi_repair *repair,
-                          const vq_kmeans_stats *stats, const vq_codebook *codebook,
-                          uint32_t limit, int threads);
+                          const vq_kmeans_stats *stats, const vq_codebook *codebook, uint32_t limit,
+                          int threads);
 
 #endif

@@ -70,7 +70,7 @@ typedef struct vqi_assign {
     void *workspace; /**< of vq_nearest() */
     size_t workspace_size;
     struct vqi_pruning
-        *pruning; /**< how rows are searched from pass to pass; NULL = from nothing */
+        *pruning;              /**< how rows are searched from pass to pass; NULL = from nothing */
     struct vqi_repair *repair; /**< what looks for wasted codewords in this pass, or NULL */
 } vqi_assign;
 

@@ -87,7 +87,7 @@ static void test_random_seeds_find_all_clumps(void **state)
     free(x);
 }
 
-/* More rounds never give a higher error, the first iterations are those without repair, and the report is of the
+/* Repair never gives a higher error than none, the first iterations are those without it, and the report is of the
  * codebook that was returned. */
 static void test_never_worse(void **state)
 {
@@ -100,7 +100,6 @@ static void test_never_worse(void **state)
         for (int i = 0; i < N; i++)
             weights[i] = (float)(test_random(&random) % 3);
         vq_kmeans_report plain = {0};
-        double before = INFINITY;
         for (uint32_t rounds = 0; rounds < 6; rounds++) {
             vq_codebook *codebook;
             vq_kmeans_report report;
@@ -114,11 +113,10 @@ static void test_never_worse(void **state)
             opts.repair_rounds = rounds;
             assert_ok(vq_kmeans_train(&codebook, &report, x, N, D, &opts));
             const double mse = report.mse[report.iterations];
-            assert_true(mse <= before);
-            better += rounds && mse < before;
-            before = mse;
             if (!rounds)
                 plain = report;
+            assert_true(mse <= plain.mse[plain.iterations]);
+            better += mse < plain.mse[plain.iterations];
             assert_true(report.iterations >= plain.iterations);
             assert_memory_equal(report.mse, plain.mse, (plain.iterations + 1) * sizeof *plain.mse);
             if (!opts.weights && opts.metric == VQ_METRIC_EUCLIDEAN)
@@ -130,7 +128,7 @@ static void test_never_worse(void **state)
         vq_kmeans_report_clear(&plain);
         free(x);
     }
-    assert_true(better > 12);
+    assert_true(better > 30);
 }
 
 static void test_same_on_any_machine(void **state)
@@ -299,10 +297,10 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_two_in_one_blob),     cmocka_unit_test(test_random_seeds_find_all_clumps),
-        cmocka_unit_test(test_never_worse),         cmocka_unit_test(test_same_on_any_machine),
-        cmocka_unit_test(test_from_source),         cmocka_unit_test(test_hard_input),
-        cmocka_unit_test(test_progress),            cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_two_in_one_blob), cmocka_unit_test(test_random_seeds_find_all_clumps),
+        cmocka_unit_test(test_never_worse),     cmocka_unit_test(test_same_on_any_machine),
+        cmocka_unit_test(test_from_source),     cmocka_unit_test(test_hard_input),
+        cmocka_unit_test(test_progress),        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
