@@ -18,7 +18,7 @@
 enum {
     FEW_CODEWORDS = 16,
     REPAIR_ITERATIONS = 2, /* of Lloyd's, after each round of repair */
-    REPAIR_SHARE = 8       /* one codeword in so many may move in a round */
+    REPAIR_SHARE = 16      /* one codeword in so many may move in a round */
 };
 
 const float *vqi_kmeans_row(const vqi_kmeans *run, size_t i, float *scratch)
