@@ -1,109 +1,293 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bench/run kmeans: k-means on 8x8x3 patches of photographs, beside scikit-learn.
+"""bench/run kmeans: Lloyd's iteration, whole trainings and data larger than memory, beside faiss and scikit-learn.
 
-Figures: mse_vs_sklearn (mean final MSE of ours over theirs, over the seeds, both measured here by the same code),
-seeding_speedup, iteration_speedup and total_speedup (their time over ours).
+Figures: min_iteration_ratio (time of one Lloyd iteration of the best peer over ours, least over N, d, K and two kinds of
+data; all begin at the same codewords and must end at the same objective); time_to_quality_ratio (whole time of
+scikit-learn's KMeans(), k-means++ and all, over our whole time until our MSE is not above theirs; least over K);
+repair_gain_percent (how far our MSE with repair is below theirs, least over K); peak_rss_mib_streaming (peak memory of
+the process, mapped pages and all, that trains on a file of 4 GiB); streaming_io_percent (share of its time that went by
+until rows were in memory); mse_vs_sklearn (ours without repair over theirs, greatest over K); seeding_speedup (their
+time over ours, least over K).
 """
-import json
+import importlib.util
 import pathlib
-import subprocess
+import shutil
 import sys
 import tempfile
-import time
 
 import numpy
-import PIL
 import PIL.Image
 import sklearn
-import sklearn.cluster
 
+from search import environments, program
+
+HERE = pathlib.Path(__file__).resolve().parent
 SIDE = 8
-ITERATIONS = 25
+GRID = ((262144, 64, 1024), (262144, 128, 4096), (524288, 32, 8192))
+SHAPES = {32: (8, 4), 64: (8, 8), 128: (8, 16)}  # of a patch of one channel with so many pixels
+PEERS = {"faiss": "faiss", "lloyd": "scikit-learn"}
+WAYS = {"libvq": {}}  # options of bench_kmeans
+ITERATIONS = 100  # of ours, at most, to reach the MSE of scikit-learn
+FULL = (1 << 24, 1 << 16)  # vectors and codewords of the data larger than memory
+SAME = 1e-5  # objectives that differ by less are equal
 
 
-def patches(folder, count):
-    """`count` patches evenly spread over all whole patches of the pictures in `folder`, in [0, 1], as rows."""
-    rows = []
+def pictures(folder, mode):
     for path in sorted(pathlib.Path(folder).iterdir()):
         with PIL.Image.open(path) as picture:
-            pixels = numpy.asarray(picture.convert("RGB"))
-        high, wide = pixels.shape[0] // SIDE, pixels.shape[1] // SIDE
-        grid = pixels[:high * SIDE, :wide * SIDE].reshape(high, SIDE, wide, SIDE, 3)
-        rows.append(grid.transpose(0, 2, 1, 3, 4).reshape(-1, SIDE * SIDE * 3))
-    rows = numpy.concatenate(rows)
+            yield numpy.asarray(picture.convert(mode))
+
+
+def spread(rows, count):
+    """`count` of the rows, evenly spread, in [0, 1]."""
     count = min(count, len(rows))
     return rows[numpy.arange(count) * len(rows) // count].astype(numpy.float32) / 255
 
 
+def patches(folder, count, shape=(SIDE, SIDE), mode="RGB"):
+    """`count` patches evenly spread over all whole patches of the pictures in `folder`, in [0, 1], as rows."""
+    rows = []
+    for pixels in pictures(folder, mode):
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
+        high, wide = pixels.shape[0] // shape[0], pixels.shape[1] // shape[1]
+        grid = pixels[:high * shape[0], :wide * shape[1]].reshape(high, shape[0], wide, shape[1], -1)
+        rows.append(grid.transpose(0, 2, 1, 3, 4).reshape(high * wide, -1))
+    return spread(numpy.concatenate(rows), count)
+
+
 def mean_squared_error(x, codewords):
-    """Per dimension, of each row from its nearest codeword; in double."""
-    c = codewords.astype(numpy.float64)
-    norms = (c * c).sum(1)
+    """Per dimension, of each row from its nearest codeword: that is found in float32 and measured in double."""
+    mean = codewords.mean(0, dtype=numpy.float64).astype(numpy.float32)
+    c = codewords - mean
+    norms = (c.astype(numpy.float64) ** 2).sum(1).astype(numpy.float32)
     total = 0.0
     for first in range(0, len(x), 4096):
-        rows = x[first:first + 4096].astype(numpy.float64)
-        nearest = c[(norms - 2 * (rows @ c.T)).argmin(1)]
-        total += ((rows - nearest) ** 2).sum()
+        rows = x[first:first + 4096]
+        nearest = codewords[(norms - 2 * ((rows - mean) @ c.T)).argmin(1)]
+        total += ((rows.astype(numpy.float64) - nearest) ** 2).sum()
     return total / x.size
 
 
-def ours(program, file, shape, k, seed, out):
-    arguments = [file, shape[0], shape[1], k, ITERATIONS, seed, out]
-    run = subprocess.run([str(a) for a in [program, *arguments]], capture_output=True, text=True)
-    if run.returncode:
-        sys.exit(run.stderr.strip())
-    said = json.loads(run.stdout)
-    codewords = numpy.fromfile(out, numpy.float32).reshape(k, shape[1])
-    return codewords, said["seeding_s"], said["iterations_s"] / said["iterations"]
+def ours(build, file, out, k, **options):
+    """(what bench_kmeans says, the codewords)"""
+    said = program(build / "bench/bench_kmeans", file, out, k, *(f"{name}={value}" for name, value in options.items()))
+    return said, numpy.fromfile(out, numpy.float32).reshape(k, said["d"])
 
 
-def theirs(x, k, seed):
-    seeding = []
+def theirs(how, environment, file, what, number, out):
+    said = program(sys.executable, HERE / "kmeans_peers.py", how, file, what, number, out, environment=environment)
+    return said, numpy.load(out)
 
-    def plusplus(rows, n_clusters, random_state):
-        """What init="k-means++" does, with a clock beside it."""
-        start = time.perf_counter()
-        centres, _ = sklearn.cluster.kmeans_plusplus(rows, n_clusters, random_state=random_state)
-        seeding.append(time.perf_counter() - start)
-        return centres
 
-    start = time.perf_counter()
-    model = sklearn.cluster.KMeans(k, init=plusplus, n_init=1, max_iter=ITERATIONS, tol=0, random_state=seed).fit(x)
-    seconds = time.perf_counter() - start
-    return model.cluster_centers_, seeding[0], (seconds - seeding[0]) / model.n_iter_
+def check_mse(x, said, codewords):
+    """The MSE of our codewords, which is the one that was reported."""
+    mse = mean_squared_error(x, codewords)
+    if abs(said["mse"][-1] / mse - 1) > SAME:
+        sys.exit(f"bench kmeans: libvq reports an MSE of {said['mse'][-1]}, and that of its codewords is {mse}")
+    return mse
+
+
+class Lloyd:
+    """One cell of the grid: the same iterations of everybody on one kind of data."""
+
+    def __init__(self, kind, n, d, k):
+        self.kind, self.n, self.d, self.k = kind, n, d, k
+
+    def rows(self, pixels):
+        random = numpy.random.default_rng(0)
+        if self.kind == "Gaussian":
+            return random.standard_normal((self.n, self.d), numpy.float32)
+        # Where codewords tie, or nearly so beside |x|, everybody chooses as his rounding goes, and paths part. Noise of
+        # one step breaks the ties of whole numbers; without their means patches are as small as what differs in them.
+        x = patches(pixels, self.n, SHAPES[self.d], "L")
+        x += random.random(x.shape, numpy.float32) / 255
+        return x - x.mean(1, keepdims=True)
+
+    def measure(self, build, folder, pixels, tries, iterations):
+        """Fill in seconds and MSE; `tries`: the environments of each peer, of which the fastest remains."""
+        file, seeds = folder / "rows.npy", folder / "seeds.npy"
+        x = self.rows(pixels)
+        distinct = numpy.unique(x, axis=0)
+        chosen = numpy.random.default_rng(1).permutation(len(distinct))[:self.k]
+        numpy.save(file, x)
+        numpy.save(seeds, distinct[chosen])
+        distinct[chosen].tofile(folder / "seeds.f32")
+        # The first iteration is left out, as it is of the peers.
+        runs = [ours(build, file, folder / "out.f32", self.k, iterations=iterations, seeds=folder / "seeds.f32")
+                for _ in range(3)]
+        self.seconds = {"libvq": min((said["ends"][-1] - said["ends"][0]) / (iterations - 1) for said, _ in runs)}
+        self.mse = {"libvq": check_mse(x, *runs[0])}
+        versions = {}
+        for peer in tries:
+            runs = [theirs(peer, environment, file, seeds, iterations, folder / "out.npy")
+                    for environment in tries[peer]]
+            best = min(range(len(runs)), key=lambda i: runs[i][0]["seconds"])
+            tries[peer] = [tries[peer][best]]
+            said, codewords = runs[best]
+            self.seconds[peer], self.mse[peer] = said["seconds"], mean_squared_error(x, codewords)
+            versions[PEERS[peer]] = f"{said['version']} ({said['build']}, {said['threads']} threads)"
+        return versions
+
+    def ratio(self):
+        return min(self.seconds[peer] for peer in self.seconds if peer != "libvq") / self.seconds["libvq"]
+
+    def excess(self):
+        """How far the objectives are apart."""
+        return max(abs(self.mse[peer] / self.mse["libvq"] - 1) for peer in self.mse)
+
+    def line(self, limits):
+        rate = 2 * self.n * self.d * self.k / self.seconds["libvq"]
+        peak = max(limits[name][1] for name in limits if name.startswith("f32"))
+        return (f"{self.kind:>11} {self.n:>6} {self.d:>3} {self.k:>4} | {self.seconds['libvq']:7.4f} "
+                f"{self.n / self.seconds['libvq'] / 1e3:8.0f} {rate / 1e9:6.0f} {100 * rate / peak:4.0f} % | " +
+                " | ".join(f"{self.seconds[peer]:7.3f} {self.seconds[peer] / self.seconds['libvq']:5.1f}"
+                           if peer in self.seconds else f"{'absent':>13}" for peer in PEERS) +
+                f" | {self.mse['libvq']:9.7f} {self.excess():.0e}")
+
+
+def compare_lloyd(build, pixels, folder, quick):
+    """The grid: (ratio, table lines, the peers' versions)"""
+    tries = {peer: environments(peer) for peer in PEERS if importlib.util.find_spec(peer.replace("lloyd", "sklearn"))}
+    iterations = 3 if quick else 4
+    cells = [Lloyd(kind, *shape) for shape in (GRID[:1] if quick else GRID) for kind in ("Gaussian", "photographs")]
+    limits = program(build / "bench/bench_limits")
+    table = [f"Lloyd's iteration, the mean of {iterations - 1}: seconds, 1000 vectors/s, effective GFLOP/s (2 K d each), "
+             "share of the limit of float32",
+             "FMA; seconds of the peers, ratio to each; MSE after the last iteration, largest relative difference of theirs",
+             f"{'data':>11} {'N':>6} {'d':>3} {'K':>4} | {'libvq':>7} {'1000/s':>8} {'GFLOPs':>6} {'share':>6} | " +
+             " | ".join(f"{peer:>7} ratio" for peer in PEERS) + f" | {'MSE':>9} differ"]
+    versions = {}
+    for cell in cells:
+        versions |= cell.measure(build, folder, pixels, tries, iterations)
+        table.append(cell.line(limits))
+    apart = [cell for cell in cells if cell.excess() > SAME]
+    if apart:
+        print("\n".join(table), file=sys.stderr)
+        sys.exit(f"bench kmeans: objectives differ by {apart[0].excess():.1e} at N = {apart[0].n}, K = {apart[0].k}")
+    return min(cell.ratio() for cell in cells), table, versions
+
+
+class Whole:
+    """Whole trainings with one K: scikit-learn's with some seeds, ours with more of them."""
+
+    def __init__(self, k, their_seeds, our_seeds):
+        self.k, self.their_seeds, self.our_seeds = k, their_seeds, our_seeds
+
+    def measure(self, build, x, folder):
+        file = folder / "rows.npy"
+        numpy.save(file, x)
+        runs = [theirs("plusplus", environments("sklearn")[0], file, self.k, seed, folder / "out.npy")
+                for seed in range(self.their_seeds)]
+        self.target = numpy.mean([mean_squared_error(x, codewords) for _, codewords in runs])
+        self.theirs = {name: numpy.mean([said[name] for said, _ in runs])
+                       for name in ("seconds", "seeding", "iterations")}
+        self.ours = {}
+        for way, options in WAYS.items():
+            runs = [ours(build, file, folder / "out.f32", self.k, iterations=ITERATIONS, seed=seed, **options)
+                    for seed in range(self.our_seeds)]
+            check_mse(x, *runs[-1])
+            self.ours[way] = self.summary([said for said, _ in runs])
+
+    def summary(self, runs):
+        """The means over the seeds, at the first iteration whose mean MSE is not above theirs, or else at the last."""
+        mse = numpy.mean([said["mse"] for said in runs], axis=0)
+        reached = next((i for i in range(1, len(mse)) if mse[i] <= self.target), None)
+        at = reached or len(mse) - 1
+        return {"reached": reached is not None, "iterations": at, "mse": mse[at], "last": mse[-1],
+                "seconds": numpy.mean([said["ends"][at - 1] for said in runs]),
+                "seeding": numpy.mean([said["seeded"] for said in runs])}
+
+    def speed(self, way):
+        """Their time over ours; 0 if we do not get there."""
+        mine = self.ours[way]
+        return self.theirs["seconds"] / mine["seconds"] if mine["reached"] else 0.0
+
+    def lines(self):
+        they = self.theirs
+        yield (f"{self.k:>4} {'scikit-learn':<14} {self.their_seeds:>5} {they['seeding']:8.2f} {they['seconds']:8.2f} "
+               f"{they['iterations']:5.0f} {self.target:10.8f}")
+        for way, mine in self.ours.items():
+            yield (f"{self.k:>4} {way:<14} {self.our_seeds:>5} {mine['seeding']:8.2f} {mine['seconds']:8.2f} "
+                   f"{mine['iterations']:5} {mine['mse']:10.8f} {self.speed(way):6.1f} {mine['last']:10.8f} "
+                   f"{100 * (1 - mine['last'] / self.target):6.2f} %")
+
+
+def compare_whole(build, pixels, folder, quick):
+    """(figures, table lines)"""
+    cells = [Whole(256, 1, 2)] if quick else [Whole(1024, 2, 3), Whole(4096, 1, 2)]
+    x = patches(pixels, 20000 if quick else 130000)
+    table = [f"whole training, {len(x)} patches of {SIDE}x{SIDE}x3, means over the seeds: scikit-learn's KMeans() as it "
+             "comes, one k-means++",
+             "seeding; ours up to the first iteration whose MSE is not above that, its time over ours; then our MSE after "
+             f"{ITERATIONS} iterations, and how far that is below",
+             f"{'K':>4} {'':<14} {'seeds':>5} {'seeding':>8} {'seconds':>8} {'iter.':>5} {'MSE':>10} {'ratio':>6} "
+             f"{'MSE at end':>10} {'below':>8}"]
+    for cell in cells:
+        cell.measure(build, x, folder)
+        table += cell.lines()
+    figures = {
+        "time_to_quality_ratio": min(max(cell.speed(way) for way in WAYS) for cell in cells),
+        "repair_gain_percent": min(100 * (1 - cell.ours[list(WAYS)[-1]]["last"] / cell.target) for cell in cells),
+        "mse_vs_sklearn": max(cell.ours["libvq"]["last"] / cell.target for cell in cells),
+        "seeding_speedup": min(cell.theirs["seeding"] / cell.ours["libvq"]["seeding"] for cell in cells)}
+    return figures, table
+
+
+def write_windows(pixels, file, n):
+    """n of the 8x8 windows of one channel at every position in the pictures, evenly spread, as a .npy file."""
+    shapes = [picture.shape for picture in pictures(pixels, "L")]
+    total = sum((high - SIDE + 1) * (wide - SIDE + 1) for high, wide in shapes)
+    if total < n:
+        sys.exit(f"bench kmeans: {total} windows in {pixels} are fewer than {n}")
+    out = numpy.lib.format.open_memmap(file, "w+", numpy.float32, (n, SIDE * SIDE))
+    done = passed = 0
+    for picture in pictures(pixels, "L"):
+        windows = numpy.lib.stride_tricks.sliding_window_view(picture, (SIDE, SIDE))
+        count = windows.shape[0] * windows.shape[1]
+        end = -(-(passed + count) * n // total)  # row j is window floor(j total / n) of all
+        row, column = numpy.divmod(numpy.arange(done, end) * total // n - passed, windows.shape[1])
+        out[done:end] = windows[row, column].reshape(-1, SIDE * SIDE)
+        out[done:end] /= 255
+        done, passed = end, passed + count
+    out.flush()
+
+
+def stream(build, pixels, folder, quick):
+    """(figures, table lines)"""
+    n, k = (1 << 18, 1 << 14) if quick else FULL
+    file = folder / "large.npy"
+    if shutil.disk_usage(folder).free < 5 * n * SIDE * SIDE:
+        sys.exit(f"bench kmeans: {folder} has no room for a file of {4 * n * SIDE * SIDE >> 20} MiB (set TMPDIR)")
+    write_windows(pixels, file, n)
+    said, _ = ours(build, file, folder / "out.f32", k, iterations=1, stream=1)
+    file.unlink()
+    ends = said["passes"][1:] + [said["seconds"]]
+    passes = [end - begin for begin, end in zip(said["passes"], ends)]
+    size, rate = 4 * n * SIDE * SIDE, n / passes[-1]
+    table = [f"{n} windows of 8x8 in a mapped file of {size / 2**30:.3g} GiB, dropped from the system's cache behind the "
+             f"reader; K = {k}, one iteration:",
+             f"{said['seconds']:.1f} s, {100 * said['io'] / said['seconds']:.2f} % of it I/O "
+             f"({len(passes) * size / said['io'] / 1e9:.2f} GB/s); {passes[0]:.1f} s to look at the rows and choose seeds, "
+             f"{' and '.join(f'{s:.1f}' for s in passes[1:])} s to search all;",
+             f"{rate / 1e3:.0f} thousand vectors/s, {2 * rate * k * SIDE * SIDE / 1e9:.0f} effective GFLOP/s; peak memory "
+             f"of the process {said['peak_rss'] / 2**20:.0f} MiB; MSE {said['mse'][0]:.7f}, then {said['mse'][1]:.7f}; "
+             f"{said['used']} codewords used"]
+    return {"peak_rss_mib_streaming": said["peak_rss"] / 2**20,
+            "streaming_io_percent": 100 * said["io"] / said["seconds"]}, table
 
 
 def run(build, data, quick):
     """Return (figures, table lines, peers)."""
-    folder = data / "images/cid22_train"
-    if not folder.is_dir():
-        sys.exit(f"bench kmeans: no pictures in {folder}")
-    program = build / "bench/bench_kmeans"
-    count, k, seeds = (20000, 256, (0, 1)) if quick else (130000, 1024, (0, 1, 2))
-    x = patches(folder, count)
-    variance = x.var(0, dtype=numpy.float64).mean()
-    table = [f"{len(x)} patches of {SIDE}x{SIDE}x3, K = {k}, {ITERATIONS} iterations; MSE per dimension, SNR in dB, "
-             "seconds for seeding and for one iteration",
-             f"{'seed':>4} | {'libvq':>9} {'SNR':>6} {'seeding':>8} {'iter':>7} | "
-             f"{'sklearn':>9} {'SNR':>6} {'seeding':>8} {'iter':>7}"]
-    rows = []
+    pixels = data / "images/cid22_train"
+    if not pixels.is_dir():
+        sys.exit(f"bench kmeans: no pictures in {pixels}")
     with tempfile.TemporaryDirectory() as temporary:
-        file, out = pathlib.Path(temporary, "rows.f32"), pathlib.Path(temporary, "codewords.f32")
-        x.tofile(file)
-        for seed in seeds:
-            row, line = [], f"{seed:>4}"
-            for codewords, seeding, iteration in (ours(program, file, x.shape, k, seed, out), theirs(x, k, seed)):
-                mse = mean_squared_error(x, codewords)
-                row += [mse, seeding, iteration]
-                line += f" | {mse:9.7f} {10 * numpy.log10(variance / mse):6.3f} {seeding:8.2f} {iteration:7.3f}"
-            rows.append(row)
-            table.append(line)
-    our_mse, our_seeding, our_iteration, their_mse, their_seeding, their_iteration = numpy.mean(rows, axis=0)
-    figures = {
-        "mse_vs_sklearn": our_mse / their_mse,
-        "seeding_speedup": their_seeding / our_seeding,
-        "iteration_speedup": their_iteration / our_iteration,
-        "total_speedup": (their_seeding + ITERATIONS * their_iteration) / (our_seeding + ITERATIONS * our_iteration),
-    }
-    peers = {"scikit-learn": sklearn.__version__, "numpy": numpy.__version__}
+        folder = pathlib.Path(temporary)
+        ratio, table, peers = compare_lloyd(build, pixels, folder, quick)
+        figures, more = compare_whole(build, pixels, folder, quick)
+        table += ["", *more]
+        last, more = stream(build, pixels, folder, quick)
+        table += ["", *more]
+    figures = {"min_iteration_ratio": ratio, **figures, **last}
+    peers = {"scikit-learn": sklearn.__version__, **peers, "numpy": numpy.__version__}
     return {name: float(value) for name, value in figures.items()}, table, peers

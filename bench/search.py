@@ -26,10 +26,10 @@ DEBIAN = "/usr/bin/python3"
 PATCH = 4
 
 
-def program(path, *arguments, feed=None):
+def program(path, *arguments, feed=None, environment=None):
     """What a program says as JSON; `feed` writes to its standard input."""
     run = subprocess.Popen([str(a) for a in (path, *arguments)], stdin=subprocess.PIPE if feed else None,
-                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
     try:
         if feed:
             feed(run.stdin)

@@ -92,15 +92,21 @@ static vq_status read_converted(const npy_file *f, float *buffer, size_t first, 
     return VQ_OK;
 }
 
+/* The rows after these come next, most likely: let the system fetch them meanwhile. */
+static void fetch_next(const npy_file *f, size_t first, size_t count)
+{
+    posix_fadvise(f->fd, (off_t)(f->offset + (first + count) * f->row_bytes),
+                  (off_t)(count * f->row_bytes), POSIX_FADV_WILLNEED);
+}
+
 static vq_status read_rows(void *context, const float **rows, float *buffer, size_t first,
                            size_t count)
 {
     const npy_file *f = context;
-    const size_t at = f->offset + first * f->row_bytes, size = count * f->row_bytes;
-    /* The rows after these come next, most likely: let the system fetch them meanwhile. */
-    posix_fadvise(f->fd, (off_t)(at + size), (off_t)size, POSIX_FADV_WILLNEED);
+    fetch_next(f, first, count);
     *rows = buffer;
-    return f->raw ? read_converted(f, buffer, first, count) : read_at(f, buffer, size, at);
+    return f->raw ? read_converted(f, buffer, first, count)
+                  : read_at(f, buffer, count * f->row_bytes, f->offset + first * f->row_bytes);
 }
 
 /* NOLINTNEXTLINE(readability-non-const-parameter): the type is that of vq_source.read */
@@ -110,7 +116,7 @@ static vq_status map_rows(void *context, const float **rows, float *buffer, size
     const npy_file *f = context;
     struct stat info;
     (void)buffer;
-    (void)count;
+    fetch_next(f, first, count);
     if (fstat(f->fd, &info) || (uint64_t)info.st_size < f->map_bytes)
         return cut_short(f);
     *rows = (const float *)(const void *)(f->map + f->offset + first * f->row_bytes);

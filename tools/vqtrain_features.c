@@ -89,6 +89,7 @@ static int check_finite(vqtrain_run *run, const features *f, const float *row, u
         return CLI_DONE;
     while (number >= f->end[file])
         file++;
+    cli_progress_clear(&run->progress);
     return cli_fault(run->common, run->inputs->path[file],
                      "row %llu holds a NaN or an infinity (leave it out)",
                      (unsigned long long)(number - (file ? f->end[file - 1] : 0)));
@@ -104,11 +105,14 @@ static int look(vqtrain_run *run, features *f, uint64_t limit, uint32_t *checksu
         const size_t count = rows - first < CHUNK ? rows - first : CHUNK;
         const float *chunk;
         int code = CLI_DONE;
-        if (cli_interrupted())
-            return cli_fail(run->common, NULL, VQ_E_CANCELLED);
-        const vq_status status = read_rows(&chunk, f, first, count);
-        if (status)
+        const vq_status status =
+            cli_progress_show(&run->progress, "reading", (double)first, (double)rows, "vectors")
+                ? VQ_E_CANCELLED
+                : read_rows(&chunk, f, first, count);
+        if (status) {
+            cli_progress_clear(&run->progress);
             return cli_fail(run->common, NULL, status);
+        }
         for (size_t i = 0; i < count && taken < limit && !code; i++) {
             /* Row number j of the sample is row floor(j * rows / limit) of the whole. */
             if ((uint64_t)((unsigned __int128)taken * rows / limit) != first + i)
@@ -146,9 +150,11 @@ static int load(vqtrain_run *run, features *f)
         return cli_fault(run->common, "features",
                          "out of memory for %llu vectors of %u numbers (see --max-vectors)",
                          (unsigned long long)limit, d);
+    cli_progress_start(&run->progress, run->common);
     code = look(run, f, limit, &checksum);
     if (code)
         return code;
+    cli_progress_clear(&run->progress);
     if (in_memory) {
         vq_source_close(&f->rows);
         f->rows = vq_source_from_memory(f->x, (size_t)limit, d);
@@ -163,6 +169,53 @@ static int on_progress(void *context, const vq_kmeans_progress *progress)
 {
     vqtrain_run *run = context;
     return vqtrain_progress(run, run->levels, progress);
+}
+
+/* Features beside a progress line: one pass over a large file may take minutes. */
+typedef struct watched {
+    vqtrain_run *run;
+    const vq_source *rows;
+    uint32_t passes; /* begun: the first is to look at the rows, then one for each codebook */
+    uint32_t iteration;
+    double mse; /* after it */
+} watched;
+
+static int on_iteration(void *context, const vq_kmeans_progress *progress)
+{
+    watched *w = context;
+    w->iteration = progress->iteration;
+    w->mse = progress->mse;
+    return progress->iteration ? cli_interrupted() : on_progress(w->run, progress);
+}
+
+static vq_status watched_read(void *context, const float **rows, float *buffer, size_t first,
+                              size_t count)
+{
+    watched *w = context;
+    const vq_source *source = w->rows;
+    const double n = (double)source->n, iterations = w->run->settings->iterations;
+    char what[96] = "reading";
+    if (!first && ++w->passes <= 2) { /* each kind of pass has its own rate */
+        cli_progress_clear(&w->run->progress);
+        cli_progress_start(&w->run->progress, w->run->common);
+        w->run->progress.base = (w->passes - 1) * n;
+    }
+    if (w->iteration)
+        snprintf(what, sizeof what, "%u of %.0f iterations, mse %.4g", w->iteration, iterations,
+                 w->mse);
+    else if (w->passes > 1)
+        snprintf(what, sizeof what, "the first codewords");
+    if (cli_progress_show(&w->run->progress, what, (w->passes - 1) * n + (double)first,
+                          w->passes > 1 ? (iterations + 2) * n : n, "vectors"))
+        return VQ_E_CANCELLED;
+    return source->read(source->context, rows, buffer, first, count);
+}
+
+static void watched_done(void *context, size_t first, size_t count)
+{
+    const vq_source *source = ((const watched *)context)->rows;
+    if (source->done)
+        source->done(source->context, first, count);
 }
 
 static vq_status train(vqtrain_run *run, const features *f, vq_quantizer **out)
@@ -188,7 +241,16 @@ static vq_status train(vqtrain_run *run, const features *f, vq_quantizer **out)
         return vq_residual_train(out, f->x, f->rows.n, f->rows.d, &opts);
 
     vq_codebook *codebook;
-    vq_status status = vq_kmeans_train_source(&codebook, NULL, &f->rows, &opts.kmeans);
+    vq_source source = f->rows;
+    watched w = {.run = run, .rows = &f->rows};
+    if (!source.memory) {
+        source.read = watched_read;
+        source.done = watched_done;
+        source.context = &w;
+        opts.kmeans.progress = on_iteration;
+        opts.kmeans.progress_context = &w;
+    }
+    vq_status status = vq_kmeans_train_source(&codebook, NULL, &source, &opts.kmeans);
     if (status)
         return status;
     status = vq_quantizer_from_codebook(out, codebook);
@@ -212,7 +274,10 @@ static vq_status measure(vqtrain_run *run, features *f, const vq_quantizer *quan
     for (size_t i = 0; !status && i < f->rows.n; i += CHUNK) {
         const size_t n = f->rows.n - i < CHUNK ? f->rows.n - i : CHUNK;
         const float *x;
-        status = read_rows(&x, f, i, n);
+        status =
+            cli_progress_show(&run->progress, "measuring", (double)i, (double)f->rows.n, "vectors")
+                ? VQ_E_CANCELLED
+                : read_rows(&x, f, i, n);
         if (status)
             break;
         status = vq_quantize(codes, quantizer, x, n, &opts);
@@ -236,8 +301,10 @@ int vqtrain_features(vqtrain_run *run, vq_tensors **model)
         cli_progress_start(&run->progress, run->common);
         vq_status status = train(run, &f, &quantizer);
         cli_progress_clear(&run->progress);
+        cli_progress_start(&run->progress, run->common);
         if (!status)
             status = measure(run, &f, quantizer);
+        cli_progress_clear(&run->progress);
         if (!status)
             status = vq_tensors_create(model);
         if (!status)
