@@ -148,7 +148,7 @@ static void print_list(const char *name, const double *list, size_t count)
 int main(int argc, char **argv)
 {
     static times t;
-    static timed s;
+    static timed s = {.t = &t};
     vq_kmeans_opts opts = VQ_KMEANS_OPTS_INIT;
     const char *seeds = NULL;
     int stream = 0;

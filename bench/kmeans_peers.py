@@ -4,9 +4,10 @@
     kmeans_peers.py faiss|lloyd ROWS.npy SEEDS.npy ITERATIONS OUT.npy
     kmeans_peers.py plusplus    ROWS.npy K SEED OUT.npy
 
-`lloyd` and `plusplus` are scikit-learn. The first form runs Lloyd's iteration from the seeds, at least two, and prints
-{"version", "build", "seconds"}: of one iteration, the first left out. The second is KMeans() with its defaults, one
-k-means++ seeding; it prints also how long seeding took and how many iterations followed. The codewords go to OUT.
+`lloyd` and `plusplus` are scikit-learn. The first form runs Lloyd's iteration from the seeds, at least twice, and
+prints {"version", "build", "seconds"}: of one iteration, the first left out. OUT holds the codewords after one
+iteration and after all. The second is KMeans() with its defaults, one k-means++ seeding; it prints also how long
+seeding took and how many iterations followed.
 """
 import json
 import os
@@ -23,16 +24,19 @@ def faiss_lloyd(rows, seeds, iterations):
     import faiss
     faiss.omp_set_num_threads(THREADS)
     k, d = seeds.shape
-    model = faiss.Kmeans(d, k, niter=iterations, nredo=1, max_points_per_centroid=len(rows), min_points_per_centroid=1)
-    model.train(rows, init_centroids=seeds)
-    times = [stats["time"] for stats in model.iteration_stats]
-    return model.centroids, {"seconds": (times[-1] - times[0]) / (iterations - 1)}
+    all_rows = {"max_points_per_centroid": len(rows), "min_points_per_centroid": 1}
+    models = [faiss.Kmeans(d, k, niter=count, nredo=1, **all_rows) for count in (1, iterations)]
+    for model in models:
+        model.train(rows, init_centroids=seeds)
+    times = [stats["time"] for stats in models[1].iteration_stats]
+    return [model.centroids for model in models], {"seconds": (times[-1] - times[0]) / (iterations - 1)}
 
 
 def faiss_version():
     import faiss
     with open("/proc/self/maps") as file:
-        loaded = {os.path.basename(line.split()[-1]) for line in file if "blas" in line and "scipy_openblas" not in line}
+        loaded = {os.path.basename(line.split()[-1]) for line in file
+                  if "blas" in line and "scipy_openblas" not in line}
     return {"version": faiss.__version__, "build": " ".join([faiss.get_compile_options().strip(), *sorted(loaded)])}
 
 
@@ -45,11 +49,11 @@ def sklearn_fit(rows, k, iterations, **options):
 
 def sklearn_lloyd(rows, seeds, iterations):
     """The difference of two runs: what happens once, around the iterations, is in both."""
-    _, before = sklearn_fit(rows, len(seeds), 1, init=seeds, tol=0)
-    model, after = sklearn_fit(rows, len(seeds), iterations, init=seeds, tol=0)
-    if model.n_iter_ != iterations:
-        sys.exit(f"scikit-learn ended after {model.n_iter_} iterations")
-    return model.cluster_centers_, {"seconds": (after - before) / (iterations - 1)}
+    first, before = sklearn_fit(rows, len(seeds), 1, init=seeds, tol=0)
+    last, after = sklearn_fit(rows, len(seeds), iterations, init=seeds, tol=0)
+    if last.n_iter_ != iterations:
+        sys.exit(f"scikit-learn ended after {last.n_iter_} iterations")
+    return [first.cluster_centers_, last.cluster_centers_], {"seconds": (after - before) / (iterations - 1)}
 
 
 def sklearn_plusplus(rows, k, seed):
@@ -83,7 +87,7 @@ def main():
     else:
         run = faiss_lloyd if how == "faiss" else sklearn_lloyd
         codewords, said = run(rows, numpy.load(what), int(number))
-    numpy.save(out, codewords.astype(numpy.float32))
+    numpy.save(out, numpy.asarray(codewords, numpy.float32))
     print(json.dumps(said | {"threads": THREADS} | (faiss_version() if how == "faiss" else sklearn_version())))
 
 
