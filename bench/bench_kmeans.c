@@ -3,9 +3,9 @@
  * k-means on a .npy file; bench/kmeans.py runs it beside its peers. The codewords go to OUT as raw float32; times, errors
  * and the peak memory of the process to standard output as JSON.
  *
- *     bench_kmeans FILE OUT K [iterations=N] [seed=N] [seeds=FILE] [repair=X] [stream=1]
+ *     bench_kmeans FILE OUT K [iterations=N] [seed=N] [seeds=FILE] [repair=N] [stream=1]
  *
- * seeds: k x d raw float32, instead of seeding. stream: the file is mapped and let go of chunk by chunk, also in the
+ * seeds: k x d raw float32, instead of seeding. repair: rounds after the iterations. stream: the file is mapped and let go of chunk by chunk, also in the
  * system's cache, as if it were larger than memory; without it, the rows are read before the clock starts.
  */
 #include <fcntl.h>
@@ -168,6 +168,8 @@ int main(int argc, char **argv)
             opts.seed = strtoull(value, NULL, 10);
         else if (strncmp(argv[i], "seeds=", 6) == 0)
             seeds = value;
+        else if (strncmp(argv[i], "repair=", 7) == 0)
+            opts.repair_rounds = (uint32_t)strtoul(value, NULL, 10);
         else if (strncmp(argv[i], "stream=", 7) == 0)
             stream = atoi(value);
         else

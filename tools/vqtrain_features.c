@@ -176,14 +176,15 @@ typedef struct watched {
     vqtrain_run *run;
     const vq_source *rows;
     uint32_t passes; /* begun: the first is to look at the rows, then one for each codebook */
-    uint32_t iteration;
-    double mse; /* after it */
+    uint32_t iteration, most; /* finished; to be expected */
+    double mse;               /* after `iteration` */
 } watched;
 
 static int on_iteration(void *context, const vq_kmeans_progress *progress)
 {
     watched *w = context;
     w->iteration = progress->iteration;
+    w->most = progress->max_iterations;
     w->mse = progress->mse;
     return progress->iteration ? cli_interrupted() : on_progress(w->run, progress);
 }
@@ -193,7 +194,7 @@ static vq_status watched_read(void *context, const float **rows, float *buffer, 
 {
     watched *w = context;
     const vq_source *source = w->rows;
-    const double n = (double)source->n, iterations = w->run->settings->iterations;
+    const double n = (double)source->n;
     char what[96] = "reading";
     if (!first && ++w->passes <= 2) { /* each kind of pass has its own rate */
         cli_progress_clear(&w->run->progress);
@@ -201,12 +202,11 @@ static vq_status watched_read(void *context, const float **rows, float *buffer, 
         w->run->progress.base = (w->passes - 1) * n;
     }
     if (w->iteration)
-        snprintf(what, sizeof what, "%u of %.0f iterations, mse %.4g", w->iteration, iterations,
-                 w->mse);
+        snprintf(what, sizeof what, "%u of %u iterations, mse %.4g", w->iteration, w->most, w->mse);
     else if (w->passes > 1)
         snprintf(what, sizeof what, "the first codewords");
     if (cli_progress_show(&w->run->progress, what, (w->passes - 1) * n + (double)first,
-                          w->passes > 1 ? (iterations + 2) * n : n, "vectors"))
+                          w->passes > 1 ? (w->most + 2) * n : n, "vectors"))
         return VQ_E_CANCELLED;
     return source->read(source->context, rows, buffer, first, count);
 }
@@ -242,7 +242,7 @@ static vq_status train(vqtrain_run *run, const features *f, vq_quantizer **out)
 
     vq_codebook *codebook;
     vq_source source = f->rows;
-    watched w = {.run = run, .rows = &f->rows};
+    watched w = {.run = run, .rows = &f->rows, .most = s->iterations};
     if (!source.memory) {
         source.read = watched_read;
         source.done = watched_done;

@@ -127,6 +127,14 @@ static result train_long(int threads, uint64_t seed)
     return kmeans(&source, &opts);
 }
 
+static result train_repaired(int threads, uint64_t seed)
+{
+    vq_kmeans_opts opts = lloyd(threads, seed);
+    const vq_source source = vq_source_from_memory(rows.x, rows.n, D);
+    opts.repair_rounds = 3;
+    return kmeans(&source, &opts);
+}
+
 static vq_status read_piece(void *context, const float **out, float *buffer, size_t first,
                             size_t count)
 {
@@ -279,6 +287,12 @@ static void test_long(void **state)
     train_everywhere(train_long);
 }
 
+static void test_repaired(void **state)
+{
+    (void)state;
+    train_everywhere(train_repaired);
+}
+
 static void test_minibatch(void **state)
 {
     (void)state;
@@ -302,8 +316,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_euclidean), cmocka_unit_test(test_spherical),
         cmocka_unit_test(test_weighted),  cmocka_unit_test(test_long),
-        cmocka_unit_test(test_minibatch), cmocka_unit_test(test_balanced),
-        cmocka_unit_test(test_online),
+        cmocka_unit_test(test_repaired),  cmocka_unit_test(test_minibatch),
+        cmocka_unit_test(test_balanced),  cmocka_unit_test(test_online),
     };
     return cmocka_run_group_tests(tests, NULL, free_rows);
 }
