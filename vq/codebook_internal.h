@@ -44,8 +44,9 @@ struct vq_codebook {
     float *group_norm;              /* of each group the largest sqrt(sum c'^2 / w) ... */
     float *
         group_byte_error; /* ... and sqrt(sum e^2 w), where e = c' - what its bytes stand for ... */
-    float *group_half_error; /* ... or its halves */
-    double coarse_norm;      /* not below |c'| as bytes or halves tell it */
+    float *group_half_error;                                 /* ... or its halves */
+    float widest_norm, widest_byte_error, widest_half_error; /* the largest of each */
+    double coarse_norm; /* not below |c'| as bytes or halves tell it */
 };
 
 /** Fill in all that follows `codewords`. @return VQ_OK or VQ_E_NOMEM; what was made is freed with the codebook. */

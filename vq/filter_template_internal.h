@@ -117,19 +117,20 @@ INLINE void tile(float *peaks, size_t stride, const float *x, size_t d, const fl
     }
 }
 
-static void peaks_of(float *peaks, const vqi_block *block, const vq_codebook *codebook,
-                     size_t first, size_t groups)
+static void peaks_of(float *peaks, const vqi_block *block, size_t row, size_t end,
+                     const vq_codebook *codebook, size_t first, size_t groups)
 {
-    const size_t d = codebook->d, stride = groups * VQI_LANES, rows = block->rows;
+    const size_t d = codebook->d, stride = VQI_ROW_STRIDE, rows = end - row;
+    const float *x = block->centred + row * d;
     for (size_t g = 0; g < groups; g++) {
         const float *group = codebook->groups + (first + g) * VQI_GROUP * d;
         const float *start = codebook->start + (first + g) * VQI_GROUP;
         float *out = peaks + g * VQI_LANES;
         size_t r = 0;
         for (; r + ROWS <= rows; r += ROWS)
-            tile(out + r * stride, stride, block->centred + r * d, d, group, start, ROWS);
+            tile(out + r * stride, stride, x + r * d, d, group, start, ROWS);
         for (; r < rows; r++)
-            tile(out + r * stride, stride, block->centred + r * d, d, group, start, 1);
+            tile(out + r * stride, stride, x + r * d, d, group, start, 1);
     }
 }
 
@@ -199,19 +200,21 @@ INLINE void bounds_of(float *bounds, const vqi_bound *bound, size_t r, size_t fi
         bounds[g] = error * norm[g] + (read * code_error[g] + rest);
 }
 
-static void find_tops(float *tops, float *bounds, const float *peaks, size_t rows, size_t first,
-                      size_t groups, const vqi_bound *bound)
+static void find_tops(float *tops, float *bounds, const float *peaks, size_t row, size_t end,
+                      size_t first, size_t groups, const vqi_bound *bound)
 {
-    for (size_t r = 0; r < rows; r++, bounds += VQI_CHUNK) {
+    for (size_t r = row; r < end; r++, bounds += VQI_CHUNK, peaks += VQI_ROW_STRIDE) {
         bounds_of(bounds, bound, r, first, groups);
         vec a = -INFINITY - (vec){0}, b = a;
         for (size_t g = 0; g < groups; g++)
-            for (size_t l = 0; l < VQI_LANES; l += LANES, peaks += LANES)
+            for (size_t l = 0; l < VQI_LANES; l += LANES) {
+                const vec lower = LOAD(peaks + g * VQI_LANES + l) - bounds[g];
                 if ((LANES < VQI_LANES ? l / LANES : g) % 2)
-                    b = larger(LOAD(peaks) - bounds[g], b);
+                    b = larger(lower, b);
                 else
-                    a = larger(LOAD(peaks) - bounds[g], a);
-        tops[r] = largest_of(larger(a, b));
+                    a = larger(lower, a);
+            }
+        *tops++ = largest_of(larger(a, b));
     }
 }
 
@@ -299,6 +302,14 @@ INLINE void score_lane(float scores[4], const float *x, const vq_codebook *codeb
         scores[j] += codebook->start[place + j * VQI_LANES];
 }
 
+/* The beginning of a codeword, after which the hardware foresees the rest. */
+INLINE void prefetch(const float *codeword, size_t d)
+{
+    enum { LINE = 16, MOST = 16 * LINE };
+    for (size_t i = 0; i < d && i < MOST; i += LINE)
+        __builtin_prefetch(codeword + i);
+}
+
 static void score_lanes(float (*scores)[4], const vqi_lane *lanes, size_t count,
                         const vqi_block *block, const vq_codebook *codebook)
 {
@@ -306,14 +317,15 @@ static void score_lanes(float (*scores)[4], const vqi_lane *lanes, size_t count,
     for (size_t i = 0; i < count; i++) {
         if (i + 2 < count) /* codewords are far apart: no hardware foresees the next */
             for (size_t j = 0; j < 4; j++)
-                __builtin_prefetch(codebook->codewords +
-                                   codebook->order[lanes[i + 2].place + j * VQI_LANES] * d);
+                prefetch(codebook->codewords +
+                             codebook->order[lanes[i + 2].place + j * VQI_LANES] * d,
+                         d);
         score_lane(scores[i], block->centred + lanes[i].row * d, codebook, lanes[i].place);
     }
 }
 
 const vqi_float_ops OPS = {
-    .filter = {.name = "float32", .peaks = peaks_of},
+    .filter = {.name = "float32", .strip = 24, .peaks = peaks_of},
     .centre = centre,
     .find_tops = find_tops,
     .find_maxima = find_maxima,

@@ -131,22 +131,26 @@ INLINE void tile(float *peaks, size_t stride, const vqi_block *block, size_t r0,
     }
 }
 
-static void peaks_of(float *peaks, const vqi_block *block, const vq_codebook *codebook,
-                     size_t first, size_t groups)
+static void peaks_of(float *peaks, const vqi_block *block, size_t row, size_t end,
+                     const vq_codebook *codebook, size_t first, size_t groups)
 {
-    const size_t quads = ((size_t)codebook->d + 3) / 4, stride = groups * VQI_LANES,
-                 row_stride = row_bytes(codebook->d), rows = block->rows;
+    const size_t quads = ((size_t)codebook->d + 3) / 4, stride = VQI_ROW_STRIDE,
+                 row_stride = row_bytes(codebook->d);
     for (size_t g = 0; g < groups; g++) {
         const uint8_t *group = codebook->bytes + (first + g) * quads * 4 * VQI_GROUP;
         const float *start = codebook->start + (first + g) * VQI_GROUP;
         float *out = peaks + g * VQI_LANES;
-        size_t r = 0;
-        for (; r + ROWS <= rows; r += ROWS)
-            tile(out + r * stride, stride, block, r, quads, row_stride, group, start, ROWS);
-        for (; r < rows; r++)
-            tile(out + r * stride, stride, block, r, quads, row_stride, group, start, 1);
+        size_t r = row;
+        for (; r + ROWS <= end; r += ROWS)
+            tile(out + (r - row) * stride, stride, block, r, quads, row_stride, group, start, ROWS);
+        for (; r < end; r++)
+            tile(out + (r - row) * stride, stride, block, r, quads, row_stride, group, start, 1);
     }
 }
 
-const vqi_filter vqi_filter_vnni = {
-    .name = "int8", .integer = 1, .row_bytes = row_bytes, .pack = pack, .peaks = peaks_of};
+const vqi_filter vqi_filter_vnni = {.name = "int8",
+                                    .integer = 1,
+                                    .strip = 24,
+                                    .row_bytes = row_bytes,
+                                    .pack = pack,
+                                    .peaks = peaks_of};

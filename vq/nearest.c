@@ -23,7 +23,7 @@ enum {
 
 /* With less to multiply for a row, packing it and telling its codes apart from so little costs more than the faster
  * arithmetic saves. */
-enum { COARSE_FROM_D = 8, COARSE_FROM_WORK = 8192, TILES_FROM_D = 32 };
+enum { COARSE_FROM_D = 8, COARSE_FROM_WORK = 8192, TILES_FROM_D = 32, TILES_FROM_ROWS = 8 };
 
 /* A filter that leaves more than one lane in this many codewords costs more than it saves. */
 enum { CODEWORDS_PER_LANE = 64 };
@@ -45,7 +45,7 @@ typedef struct search {
                        serves fewer */
 } search;
 
-vqi_kernels vqi_nearest_kernels(const vq_codebook *codebook)
+vqi_kernels vqi_nearest_kernels(const vq_codebook *codebook, size_t n)
 {
     vqi_kernels kernels = {&vqi_contract_portable, &vqi_float_portable, NULL};
 #if defined(__x86_64__)
@@ -59,11 +59,13 @@ vqi_kernels vqi_nearest_kernels(const vq_codebook *codebook)
         return kernels;
     if (flags & VQ_CPU_VNNI && codebook->bytes)
         kernels.coarse = &vqi_filter_vnni;
-    /* Tiles are 32 elements deep, so short rows waste most of them. */
-    if (flags & VQ_CPU_AMX && codebook->halves && (d >= TILES_FROM_D || !kernels.coarse))
+    /* Tiles are 32 elements deep and 16 rows high: short rows and few rows waste most of them. */
+    if (flags & VQ_CPU_AMX && codebook->halves &&
+        ((d >= TILES_FROM_D && n >= TILES_FROM_ROWS) || !kernels.coarse))
         kernels.coarse = &vqi_filter_amx;
 #else
     (void)codebook;
+    (void)n;
 #endif
     return kernels;
 }
@@ -74,7 +76,7 @@ static void plan(search *s, const vq_codebook *codebook, size_t n, uint32_t want
     s->codebook = codebook;
     s->n = n;
     s->wanted = wanted;
-    s->kernels = vqi_nearest_kernels(codebook);
+    s->kernels = vqi_nearest_kernels(codebook, n);
     s->filtered = !exhaustive && codebook->largest_norm <= VQI_LARGEST_NORM &&
                   codebook->d <= VQI_MOST_FILTERED;
     const double work = (double)n * codebook->k * codebook->d / WORK_PER_THREAD;

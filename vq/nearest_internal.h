@@ -17,7 +17,9 @@ enum {
         96, /* rows that a filter takes at once: the codebook is read once for all of them */
     VQI_CHUNK =
         16, /* groups between two looks at the peaks, which then still lie in the level-2 cache */
-    VQI_ROW_LANES = VQI_CHUNK * VQI_LANES /* of a row in a chunk, at most */
+    VQI_ROW_LANES = VQI_CHUNK * VQI_LANES, /* of a row in a chunk, at most */
+    VQI_ROW_STRIDE =
+        VQI_ROW_LANES + VQI_LANES /* rows a power of two apart would share few lines of the cache */
 };
 
 /** The contract of vq/codebook.h; every set gives the same bits. */
@@ -64,13 +66,16 @@ typedef struct vqi_bound {
 typedef struct vqi_filter {
     const char *name;
     int integer; /* 1 = int8, 0 = floating point */
+    size_t
+        strip; /* rows between two looks at the peaks, a multiple of 12 or 16 that divides VQI_BLOCK */
     /* Bytes of a packed row, a multiple of 64. */
     size_t (*row_bytes)(uint32_t d);
     /* Pack the centred rows and say how well; NULL = the filter reads the centred rows. */
     void (*pack)(vqi_block *block, const vq_codebook *codebook);
-    /* peaks: rows x groups x 16, of the groups from `first` on. */
-    void (*peaks)(float *peaks, const vqi_block *block, const vq_codebook *codebook, size_t first,
-                  size_t groups);
+    /* peaks: VQI_ROW_STRIDE for each row from `row` up to `end`, groups x 16 of them filled: those of the groups from
+     * `first` on. `row` is a multiple of the strip. */
+    void (*peaks)(float *peaks, const vqi_block *block, size_t row, size_t end,
+                  const vq_codebook *codebook, size_t first, size_t groups);
 } vqi_filter;
 
 /** score - margin, rounded down. */
@@ -91,10 +96,10 @@ typedef struct vqi_float_ops {
     vqi_filter filter; /* float32: no row_bytes, no pack */
     /* Fill in block->centred and block->square. @return 1 if every square is finite, so that x is too. */
     int (*centre)(vqi_block *block, const float *x, const vq_codebook *codebook);
-    /* bounds: rows x 16, for each group; tops[r] = the largest lower bound, peak less bound, of the
-     * groups x 16 peaks of row r. `first` is the first group. */
-    void (*find_tops)(float *tops, float *bounds, const float *peaks, size_t rows, size_t first,
-                      size_t groups, const vqi_bound *bound);
+    /* For the rows from `row` up to `end`: bounds, 16 of a row, for each group; tops, one of a row, = the largest lower
+     * bound, peak less bound, of its groups x 16 peaks. `first` is the first group. */
+    void (*find_tops)(float *tops, float *bounds, const float *peaks, size_t row, size_t end,
+                      size_t first, size_t groups, const vqi_bound *bound);
     /* maxima[16 j + l] = the largest lower bound in lane l of the groups g = j mod 4 of one row: of 64 different
      * codewords, or -infinity. */
     void (*find_maxima)(float maxima[64], const float *peaks, const float *bounds, size_t groups);
@@ -119,7 +124,8 @@ typedef struct vqi_kernels {
     const vqi_filter *coarse; /* int8 or bf16; NULL = the float32 filter only */
 } vqi_kernels;
 
-vqi_kernels vqi_nearest_kernels(const vq_codebook *codebook);
+/** @param n rows: with few of them not every filter pays. */
+vqi_kernels vqi_nearest_kernels(const vq_codebook *codebook, size_t n);
 
 /** The contract on every codeword: the `wanted` nearest of one row, best first. scores may be NULL. */
 void vqi_nearest_scan(uint32_t *codes, float *scores, const vq_codebook *codebook,

@@ -123,16 +123,18 @@ static vq_status find_weights(vq_codebook *codebook)
         }
         float *norm = &codebook->group_norm[p / VQI_GROUP];
         *norm = fmaxf(*norm, (float)(sqrt(square) * (1 + 0x1p-20)));
+        codebook->widest_norm = fmaxf(codebook->widest_norm, *norm);
     }
     return VQ_OK;
 }
 
 /* Take up that the coarse form of the codeword at place p is off by `square` = sum e^2 w, and has norm `norm`. */
-static void note_error(vq_codebook *codebook, float *group_error, size_t p, double square,
-                       double norm)
+static void note_error(vq_codebook *codebook, float *group_error, float *widest, size_t p,
+                       double square, double norm)
 {
     float *error = &group_error[p / VQI_GROUP];
     *error = fmaxf(*error, (float)(sqrt(square) * (1 + 0x1p-20)));
+    *widest = fmaxf(*widest, *error);
     codebook->coarse_norm = fmax(codebook->coarse_norm, norm * (1 + 0x1p-20));
 }
 
@@ -161,7 +163,8 @@ static vq_status fill_bytes(vq_codebook *codebook)
             norm += read * read;
             out[i / 4 * VQI_GROUP * 4 + i % 4] = (uint8_t)((int)q + 128);
         }
-        note_error(codebook, codebook->group_byte_error, p, square, sqrt(norm));
+        note_error(codebook, codebook->group_byte_error, &codebook->widest_byte_error, p, square,
+                   sqrt(norm));
     }
     return VQ_OK;
 }
@@ -187,7 +190,8 @@ static vq_status fill_halves(vq_codebook *codebook)
             group[((i / DEPTH * 4 + panel) * VQI_LANES + i % DEPTH / 2) * DEPTH + lane * 2 +
                   i % 2] = half;
         }
-        note_error(codebook, codebook->group_half_error, p, square, sqrt(norm));
+        note_error(codebook, codebook->group_half_error, &codebook->widest_half_error, p, square,
+                   sqrt(norm));
     }
     return VQ_OK;
 }

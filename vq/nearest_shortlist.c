@@ -69,8 +69,8 @@ struct vqi_shortlist {
     float *widest;   /* not below an upper bound less its lower bound */
     uint32_t *count; /* candidates; more than kept_room = the row must be scanned */
     candidate *kept; /* kept_room: the candidates, best first */
-    float *peaks;    /* chunk x 16 */
-    float *bounds;   /* VQI_CHUNK */
+    float *peaks;    /* VQI_ROW_STRIDE, of the strip at hand */
+    float *bounds;   /* VQI_CHUNK, likewise */
     /* LANE_ROOM each: */
     vqi_lane *lanes, *chosen;
     float (*scores)[4];
@@ -89,12 +89,6 @@ static uint32_t kept_room(uint32_t wanted)
 static size_t padded(size_t bytes)
 {
     return (bytes + 63) / 64 * 64;
-}
-
-static size_t chunk_of(const vq_codebook *codebook)
-{
-    const size_t groups = codebook->padded_k / VQI_GROUP;
-    return groups < VQI_CHUNK ? groups : VQI_CHUNK;
 }
 
 /* Of the widest packing that this codebook has, whatever the mask allows today. */
@@ -141,7 +135,7 @@ static size_t lay_out(vqi_shortlist *list, char *scratch, const vq_codebook *cod
     PART(list->block.error, rows * sizeof *list->block.error);
     PART(list->block.read, rows * sizeof *list->block.read);
     PART(list->bounds, rows * VQI_CHUNK * sizeof *list->bounds);
-    PART(list->peaks, rows * chunk_of(codebook) * VQI_LANES * sizeof *list->peaks);
+    PART(list->peaks, rows * VQI_ROW_STRIDE * sizeof *list->peaks);
     PART(list->block.packed, packed_rows * packed_bytes(codebook));
     PART(list->block.unit, rows * sizeof *list->block.unit);
     PART(list->block.start, rows * sizeof *list->block.start);
@@ -179,11 +173,8 @@ static void find_margins(vqi_shortlist *list)
     const double coarse_tiny = integer ? 0x1p-110 : (2 * d + 16) * 0x1p-125;
     /* What rounding may have taken from the sums of squares. */
     const double depth_factor = 1 + (d / 4 + 32) * 0x1p-23, underflow = (d + 1) * 0x1p-140;
-    double widest_norm = 0, widest_error = 0;
-    for (size_t g = 0; coarse && g < codebook->padded_k / VQI_GROUP; g++) {
-        widest_norm = fmax(widest_norm, list->bound.norm[g]);
-        widest_error = fmax(widest_error, list->bound.code_error[g]);
-    }
+    const double widest_norm = codebook->widest_norm;
+    const double widest_error = integer ? codebook->widest_byte_error : codebook->widest_half_error;
     for (size_t r = 0; r < block->rows; r++) {
         const double norm = sqrt(block->square[r] * depth_factor + underflow);
         const double reach = norm + largest;
@@ -376,35 +367,36 @@ static float nth_largest(float values[64], uint32_t wanted)
     return values[at];
 }
 
-/* The wanted-th best lower bound of row r in this chunk; -infinity if nothing in it can matter. */
-static float wanted_top(vqi_shortlist *list, size_t r, float highest, size_t groups)
+/* The wanted-th best lower bound of row r, i in its strip, in this chunk; -infinity if nothing in it can matter. */
+static float wanted_top(vqi_shortlist *list, size_t r, size_t i, float highest, size_t groups)
 {
     if (highest + list->widest[r] < list->lowest[r])
         return -INFINITY;
     float maxima[64];
-    list->ops->find_maxima(maxima, list->peaks + r * groups * VQI_LANES,
-                           list->bounds + r * VQI_CHUNK, groups);
+    list->ops->find_maxima(maxima, list->peaks + i * VQI_ROW_STRIDE, list->bounds + i * VQI_CHUNK,
+                           groups);
     return nth_largest(maxima, list->wanted);
 }
 
-/* Take up the peaks of `groups` groups from `first` on. */
-static void collect(vqi_shortlist *list, size_t first, size_t groups)
+/* Take up the peaks that the rows from `row` up to `end` have in `groups` groups from `first` on. */
+static void collect(vqi_shortlist *list, size_t row, size_t end, size_t first, size_t groups)
 {
-    const size_t rows = list->block.rows;
     float tops[VQI_BLOCK];
-    list->ops->find_tops(tops, list->bounds, list->peaks, rows, first, groups, &list->bound);
-    for (size_t r = 0; r < rows; r++) {
-        const float top = list->wanted == 1 ? tops[r] : wanted_top(list, r, tops[r], groups);
+    list->ops->find_tops(tops, list->bounds, list->peaks, row, end, first, groups, &list->bound);
+    for (size_t r = row; r < end; r++) {
+        const float highest = tops[r - row];
+        const float top =
+            list->wanted == 1 ? highest : wanted_top(list, r, r - row, highest, groups);
         const float lowest = vqi_below(top, list->margin[r].contract);
         list->top[r] = top > list->top[r] ? top : list->top[r];
         list->lowest[r] = lowest > list->lowest[r] ? lowest : list->lowest[r];
     }
-    for (size_t r = 0; r < rows; r++) {
-        if (tops[r] + list->widest[r] < list->lowest[r])
+    for (size_t r = row; r < end; r++) {
+        if (tops[r - row] + list->widest[r] < list->lowest[r])
             continue;
         list->waiting += list->ops->find_lanes(
-            list->lanes + list->waiting, (uint32_t)r, list->peaks + r * groups * VQI_LANES,
-            list->bounds + r * VQI_CHUNK, first, groups, list->lowest[r]);
+            list->lanes + list->waiting, (uint32_t)r, list->peaks + (r - row) * VQI_ROW_STRIDE,
+            list->bounds + (r - row) * VQI_CHUNK, first, groups, list->lowest[r]);
         if (list->waiting > LANE_ROOM - VQI_ROW_LANES)
             make_room(list);
     }
@@ -412,11 +404,14 @@ static void collect(vqi_shortlist *list, size_t first, size_t groups)
 
 void vqi_shortlist_search(vqi_shortlist *list, size_t first, size_t end)
 {
-    const size_t chunk = chunk_of(list->codebook);
-    for (; first < end; first += chunk) {
-        const size_t groups = end - first < chunk ? end - first : chunk;
-        list->filter->peaks(list->peaks, &list->block, list->codebook, first, groups);
-        collect(list, first, groups);
+    const size_t rows = list->block.rows, strip = list->filter->strip;
+    for (; first < end; first += VQI_CHUNK) {
+        const size_t groups = end - first < VQI_CHUNK ? end - first : VQI_CHUNK;
+        for (size_t r = 0; r < rows; r += strip) {
+            const size_t stop = rows - r < strip ? rows : r + strip;
+            list->filter->peaks(list->peaks, &list->block, r, stop, list->codebook, first, groups);
+            collect(list, r, stop, first, groups);
+        }
     }
     score_waiting(list);
 }

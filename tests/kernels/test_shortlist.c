@@ -47,7 +47,7 @@ static void check_shortlist(const vq_codebook *codebook, const float *x, size_t 
         vq_cpu_set_mask(masks[m]);
         if (vq_cpu_flags() != masks[m] || !(codebook->largest_norm <= VQI_LARGEST_NORM))
             continue;
-        const vqi_kernels kernels = vqi_nearest_kernels(codebook);
+        const vqi_kernels kernels = vqi_nearest_kernels(codebook, n);
         const vqi_filter *coarse = NULL;
 #if defined(__x86_64__)
         coarse = masks[m] & VQ_CPU_VNNI  ? &vqi_filter_vnni
