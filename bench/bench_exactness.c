@@ -5,7 +5,7 @@
  * portable exhaustive search is the reference. JSON goes to standard output, for each kind of data:
  * {"queries", "mismatches"}, where a mismatch is a row that one kernel gave another code or score.
  *
- *     bench_exactness gaussian COUNT     shapes from (K, d) = (64, 3) to (65536, 32)
+ *     bench_exactness gaussian COUNT     shapes from (K, d) = (2, 1) to (2^20, 8) and (100, 4096)
  *     bench_exactness hard COUNT         data made to be hard: offsets, ties, denormals and so on
  *     bench_exactness bytes K D          rows of D bytes from standard input, over 255, and their residuals
  */
@@ -131,8 +131,9 @@ static tally gaussian(size_t count)
     static const struct {
         uint32_t k, d;
         double share;
-    } shapes[] = {{1024, 64, 0.25}, {64, 3, 0.2},     {256, 8, 0.2},    {1000, 17, 0.207},
-                  {8192, 8, 0.1},   {512, 128, 0.03}, {257, 300, 0.01}, {65536, 32, 0.003}};
+    } shapes[] = {{1024, 64, 0.25}, {64, 3, 0.2},        {256, 8, 0.2},        {1000, 17, 0.207},
+                  {8192, 8, 0.1},   {512, 128, 0.03},    {257, 300, 0.01},     {65536, 32, 0.003},
+                  {2, 1, 0.01},     {100, 4096, 0.0005}, {1 << 20, 8, 0.00002}};
     tally t = {0};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         const uint32_t k = shapes[s].k, d = shapes[s].d;
