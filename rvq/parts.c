@@ -77,6 +77,15 @@ const vq_codebook *vqi_parts_codebook(const vq_quantizer *q, uint32_t level)
     return vq_quantizer_codebook(own->part[own->place[level].part], own->place[level].level);
 }
 
+const uint64_t *vqi_parts_frequencies(const vq_quantizer *q, uint32_t level)
+{
+    const vqi_parts *own = (const vqi_parts *)q;
+    for (uint32_t p = 0; p < own->count; p++)
+        if (!vq_quantizer_frequencies(own->part[p], 0))
+            return NULL;
+    return vq_quantizer_frequencies(own->part[own->place[level].part], own->place[level].level);
+}
+
 size_t vqi_block_rows(uint32_t dim, size_t n)
 {
     const size_t fit = ((size_t)1 << 16) / dim, rows = fit > 384 ? 384 : fit < 96 ? 96 : fit;

@@ -37,6 +37,8 @@ void vqi_parts_get(uint32_t *part_codes, const uint32_t *codes, uint32_t levels,
 /** Functions of the kind's table. */
 uint32_t vqi_parts_k(const vq_quantizer *q, uint32_t level);
 const vq_codebook *vqi_parts_codebook(const vq_quantizer *q, uint32_t level);
+/* NULL unless all parts carry them. */
+const uint64_t *vqi_parts_frequencies(const vq_quantizer *q, uint32_t level);
 
 /** Quantize `count` rows from `first` on, with the threads and the workspace of opts. */
 typedef vq_status (*vqi_block_function)(uint32_t *codes, const vq_quantizer *q, const float *x,

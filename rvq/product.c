@@ -27,24 +27,29 @@ void vqi_slice_take(float *slice, const float *x, size_t count, size_t d, size_t
 }
 
 /* What a block needs: a slice of its rows, the codes of a part, and what the most demanding part wants. */
-static size_t block_workspace(const vq_quantizer *q, size_t rows, int threads)
+static size_t block_workspace(const vq_quantizer *q, size_t rows, const vq_quantize_opts *opts,
+                              int threads)
 {
     const product_quantizer *own = (const product_quantizer *)q;
+    vq_quantize_opts inner = *opts;
+    inner.threads = threads;
     size_t most = 0;
     for (uint32_t p = 0; p < own->parts.count; p++) {
         const vq_quantizer *part = own->parts.part[p];
-        const size_t need = part->kind->workspace(part, rows, threads);
+        inner.levels = vqi_parts_levels(&own->parts, p, opts->levels);
+        const size_t need = inner.levels ? part->kind->workspace(part, rows, &inner) : 0;
         most = need > most ? need : most;
     }
     return vqi_aligned(rows * own->widest * sizeof(float)) +
            vqi_aligned(rows * q->levels * sizeof(uint32_t)) + vqi_aligned(most);
 }
 
-static size_t product_workspace(const vq_quantizer *q, size_t n, int threads)
+static size_t product_workspace(const vq_quantizer *q, size_t n, const vq_quantize_opts *opts)
 {
     const size_t rows = vqi_block_rows(q->dim, n);
-    const size_t shared = block_workspace(q, rows, threads),
-                 own = block_workspace(q, rows, 1) * (size_t)vqi_block_threads(n, rows, threads);
+    const size_t shared = block_workspace(q, rows, opts, opts->threads),
+                 own = block_workspace(q, rows, opts, 1) *
+                       (size_t)vqi_block_threads(n, rows, opts->threads);
     return shared > own ? shared : own;
 }
 
@@ -78,7 +83,8 @@ static vq_status product_quantize(uint32_t *codes, const vq_quantizer *q, const 
                                   const vq_quantize_opts *opts)
 {
     return vqi_quantize_blocks(codes, q, x, n, opts,
-                               block_workspace(q, vqi_block_rows(q->dim, n), 1), quantize_block);
+                               block_workspace(q, vqi_block_rows(q->dim, n), opts, 1),
+                               quantize_block);
 }
 
 /* Zeros for the slice of a part, in rows of q->dim floats. */
@@ -228,6 +234,7 @@ const vqi_quantizer_kind vqi_product_kind = {
     .free = vqi_parts_free,
     .k = vqi_parts_k,
     .codebook = vqi_parts_codebook,
+    .frequencies = vqi_parts_frequencies,
     .workspace = product_workspace,
     .quantize = product_quantize,
     .dequantize = product_dequantize,

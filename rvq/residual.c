@@ -1,32 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The kind "residual": a stack of codebooks, encoded greedily, decoded by summing. */
+/* The kind "residual": a stack of codebooks, encoded greedily (here) or by beam search (beam.c), decoded by summing. */
 #include "rvq/residual.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <string.h>
 
+#include "rvq/beam_internal.h"
 #include "rvq/residual_internal.h"
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 #include "vq/parallel_internal.h"
 
-typedef struct residual_quantizer {
-    vq_quantizer base;
-    bool owner; /* of the codebooks */
-    vq_codebook *codebooks[VQ_MAX_LEVELS];
-} residual_quantizer;
-
 static const vq_codebook *level_codebook(const vq_quantizer *q, uint32_t level)
 {
-    return ((const residual_quantizer *)q)->codebooks[level];
+    return ((const vqi_residual *)q)->codebooks[level];
 }
 
 static void residual_free(vq_quantizer *q)
 {
-    residual_quantizer *own = (residual_quantizer *)q;
+    vqi_residual *own = (vqi_residual *)q;
+    vqi_rate_clear(own);
+    vq_free(own->tables);
     for (uint32_t l = 0; own->owner && l < q->levels; l++)
-        vq_codebook_free(own->codebooks[l]);
+        if (!l || own->codebooks[l] != own->codebooks[0]) /* shared: the last to go */
+            vq_codebook_free(own->codebooks[l]);
     vq_free(own);
 }
 
@@ -64,11 +61,18 @@ static int block_threads(size_t n, size_t rows, int threads)
     return vqi_threads(threads, (n + rows - 1) / rows);
 }
 
-static size_t residual_workspace(const vq_quantizer *q, size_t n, int threads)
+static bool is_greedy(const vq_quantize_opts *opts)
 {
+    return opts->beam == 1 && opts->lambda == 0;
+}
+
+static size_t residual_workspace(const vq_quantizer *q, size_t n, const vq_quantize_opts *opts)
+{
+    if (!is_greedy(opts))
+        return vqi_beam_workspace(q, n, opts);
     const size_t rows = block_rows(q, n);
-    const size_t shared = block_workspace(q, rows, threads),
-                 own = block_workspace(q, rows, 1) * (size_t)block_threads(n, rows, threads);
+    const size_t shared = block_workspace(q, rows, opts->threads),
+                 own = block_workspace(q, rows, 1) * (size_t)block_threads(n, rows, opts->threads);
     return shared > own ? shared : own;
 }
 
@@ -131,6 +135,8 @@ static vq_status quantize_block(uint32_t *codes, const vq_quantizer *q, const fl
 static vq_status residual_quantize(uint32_t *codes, const vq_quantizer *q, const float *x, size_t n,
                                    const vq_quantize_opts *opts)
 {
+    if (!is_greedy(opts))
+        return vqi_beam_quantize(codes, q, x, n, opts);
     const size_t rows = block_rows(q, n), blocks = rows ? (n + rows - 1) / rows : 0;
     const int threads = block_threads(n, rows, opts->threads);
     char *workspace = opts->workspace;
@@ -193,7 +199,7 @@ static vq_status make(vq_quantizer **out, vq_codebook *const *codebooks, uint32_
             return vqi_fail(VQ_E_ARG, "level %u has the metric %s (residual levels are euclidean)",
                             l, vq_metric_name(vq_codebook_metric(codebooks[l])));
     }
-    residual_quantizer *q = vqi_calloc(1, sizeof *q);
+    vqi_residual *q = vqi_calloc(1, sizeof *q);
     if (!q)
         return vqi_fail_nomem(sizeof *q);
     q->base = (vq_quantizer){&vqi_residual_kind, d, levels};
@@ -213,6 +219,17 @@ vq_status vqi_residual_view(vq_quantizer **out, vq_codebook *const *codebooks, u
     return make(out, codebooks, levels, false);
 }
 
+static const uint64_t *residual_frequencies(const vq_quantizer *q, uint32_t level)
+{
+    return ((const vqi_residual *)q)->frequencies[level];
+}
+
+static vq_status residual_save(vq_tensors *tensors, const vq_quantizer *q, const char *prefix)
+{
+    const vq_status status = vqi_codebooks_save(tensors, q, prefix);
+    return status ? status : vqi_rate_save(tensors, (const vqi_residual *)q, prefix);
+}
+
 static vq_status residual_load(vq_quantizer **out, const vq_tensors *tensors, const char *prefix,
                                const vq_limits *limits)
 {
@@ -222,8 +239,14 @@ static vq_status residual_load(vq_quantizer **out, const vq_tensors *tensors, co
     if (status)
         return status;
     status = vq_residual_create(out, codebooks, levels);
-    if (!status)
-        return VQ_OK;
+    if (!status) {
+        status = vqi_rate_load((vqi_residual *)*out, tensors, prefix);
+        if (!status)
+            return VQ_OK;
+        vq_quantizer_free(*out);
+        *out = NULL;
+        return status;
+    }
     for (uint32_t l = 0; l < levels; l++)
         vq_codebook_free(codebooks[l]);
     /* What is the caller's fault in a call is the bytes' fault in a file; the sentence stays. */
@@ -235,10 +258,11 @@ const vqi_quantizer_kind vqi_residual_kind = {
     .free = residual_free,
     .k = residual_k,
     .codebook = level_codebook,
+    .frequencies = residual_frequencies,
     .workspace = residual_workspace,
     .quantize = residual_quantize,
     .dequantize = residual_dequantize,
-    .save = vqi_codebooks_save,
+    .save = residual_save,
     .load = residual_load,
     .from_codebooks = vq_residual_create,
 };

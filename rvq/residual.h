@@ -4,6 +4,16 @@
  * Residual vector quantization: a stack of codebooks, each of which codes what the ones before it left
  * over (Juang and Gray 1982; Barnes et al. 1996; "RVQ" of SoundStream, Zeghidour et al. 2021).
  * The decoded vector is the sum of one codeword per level, so any prefix of the levels decodes.
+ *
+ * The contract of encoding. A prefix of codes has a residual, in float32, one subtraction per level:
+ * r = ((x - c0) - c1) - ...; and a rate, in float32, one addition per level: R = (0 + cost(k0)) + cost(k1) + ..., where
+ * cost(k) = lambda x length(k) rounded to float32, and length(k) = log2((sum + K) / (count of k + 1)) bits in steps of
+ * 2^-16, from the level's frequencies. At each level every kept prefix and every code k is scored
+ * J = D(r, c_k) + (R + cost(k)) in float32, D being the squared distance of vq/codebook.h; the `beam` smallest are
+ * kept, equal ones in order of their prefix's rank before and then of k; a score that overflowed is the largest. At the
+ * last level the first is the answer. beam = 1 with lambda = 0 is the greedy search: each level takes the codeword
+ * nearest to the residual. A wider beam lowers the mean error, not that of every vector (M-search: Jelinek and Anderson
+ * 1971; "M-best": LeBlanc et al. 1993).
  */
 #ifndef RVQ_RESIDUAL_H
 #define RVQ_RESIDUAL_H
@@ -19,14 +29,30 @@ extern "C" {
 #endif
 
 /**
- * Make a residual quantizer, kind "residual". Encoding is greedy: each level takes the codeword nearest to the
- * residual; the residual is computed in float32, one subtraction per level.
+ * Make a residual quantizer, kind "residual".
  * @param codebooks levels codebooks of one dimension, Euclidean; owned by the quantizer on VQ_OK, left
  *                  to the caller otherwise.
  * @return VQ_OK, VQ_E_ARG, VQ_E_NOMEM.
  */
 VQ_API vq_status vq_residual_create(vq_quantizer **out, vq_codebook *const *codebooks,
                                     uint32_t levels);
+
+/**
+ * Give it the codes' frequencies, which rate-aware encoding needs and vq_quantizer_save() saves; training does so too.
+ * Not while another thread uses the quantizer.
+ * @param counts for each level K counts, at most 2^38 each; copied.
+ * @return VQ_OK, VQ_E_ARG (also: another kind of quantizer), VQ_E_NOMEM; on failure it keeps what it had.
+ */
+VQ_API vq_status vq_residual_set_frequencies(vq_quantizer *quantizer,
+                                             const uint64_t *const *counts);
+
+/**
+ * Prepare for beams: keep the inner products of all codewords of different levels, 2 bytes each. Codes are the same
+ * without, but a call with few vectors is slower, and one with many makes them for itself, in its workspace. Does nothing if they would
+ * take more than 256 MiB. Not while another thread uses the quantizer.
+ * @return VQ_OK, VQ_E_ARG (another kind of quantizer), VQ_E_NOMEM.
+ */
+VQ_API vq_status vq_residual_prepare(vq_quantizer *quantizer, int threads);
 
 typedef struct vq_residual_train_opts {
     size_t struct_size; /**< sizeof(vq_residual_train_opts) */

@@ -247,6 +247,16 @@ vqi_shortlist *vqi_shortlist_begin(void *scratch, const vq_codebook *codebook,
     return list;
 }
 
+const vqi_block *vqi_shortlist_block(const vqi_shortlist *list)
+{
+    return &list->block;
+}
+
+const vqi_bound *vqi_shortlist_bound(const vqi_shortlist *list)
+{
+    return &list->bound;
+}
+
 /* Put a candidate that is not below fine[r] in its place. */
 static void keep(vqi_shortlist *list, size_t r, uint32_t code, float score)
 {

@@ -2,6 +2,7 @@
 /* The interface: checks what all kinds share, then calls the kind. */
 #include "vq/quantizer.h"
 
+#include <float.h>
 #include <stdint.h>
 
 #include "vq/error_internal.h"
@@ -40,9 +41,11 @@ const vq_codebook *vq_quantizer_codebook(const vq_quantizer *quantizer, uint32_t
     return level < quantizer->levels ? quantizer->kind->codebook(quantizer, level) : NULL;
 }
 
-size_t vq_quantize_workspace(const vq_quantizer *quantizer, size_t n, int threads)
+const uint64_t *vq_quantizer_frequencies(const vq_quantizer *quantizer, uint32_t level)
 {
-    return quantizer->kind->workspace(quantizer, n, threads);
+    const vqi_quantizer_kind *kind = quantizer->kind;
+    return kind->frequencies && level < quantizer->levels ? kind->frequencies(quantizer, level)
+                                                          : NULL;
 }
 
 static vq_status resolve(vq_quantize_opts *own, const vq_quantize_opts *opts, const vq_quantizer *q)
@@ -57,7 +60,34 @@ static vq_status resolve(vq_quantize_opts *own, const vq_quantize_opts *opts, co
         own->levels = q->levels;
     if (own->threads < 0)
         return vqi_fail(VQ_E_ARG, "vq_quantize_opts.threads is %d (0 = all)", own->threads);
+    if (own->beam > VQ_MAX_BEAM)
+        return vqi_fail(VQ_E_ARG, "vq_quantize_opts.beam is %u (at most %d)", own->beam,
+                        VQ_MAX_BEAM);
+    if (!own->beam)
+        own->beam = 1;
+    if (!(own->lambda >= 0 && own->lambda <= FLT_MAX))
+        return vqi_fail(VQ_E_ARG, "vq_quantize_opts.lambda is %g (finite, not below 0)",
+                        (double)own->lambda);
+    if (own->lambda > 0 && !vq_quantizer_frequencies(q, 0))
+        return vqi_fail(VQ_E_ARG,
+                        "vq_quantize_opts.lambda is %g, but this %s quantizer carries no code "
+                        "frequencies",
+                        (double)own->lambda, q->kind->name);
     return VQ_OK;
+}
+
+size_t vq_quantize_workspace_for(const vq_quantizer *quantizer, size_t n,
+                                 const vq_quantize_opts *opts)
+{
+    vq_quantize_opts own;
+    return resolve(&own, opts, quantizer) ? 0 : quantizer->kind->workspace(quantizer, n, &own);
+}
+
+size_t vq_quantize_workspace(const vq_quantizer *quantizer, size_t n, int threads)
+{
+    vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
+    opts.threads = threads;
+    return vq_quantize_workspace_for(quantizer, n, &opts);
 }
 
 /* Make sure of a workspace: the caller's, or an allocation that the caller of this frees. */
@@ -65,10 +95,10 @@ static vq_status take_workspace(void **allocated, vq_quantize_opts *own, const v
                                 size_t n)
 {
     *allocated = NULL;
-    const size_t need = q->kind->workspace(q, n, own->threads);
+    const size_t need = q->kind->workspace(q, n, own);
     if (own->workspace && own->workspace_size < need)
         return vqi_fail(VQ_E_ARG,
-                        "the workspace has %zu bytes, not %zu (see vq_quantize_workspace())",
+                        "the workspace has %zu bytes, not %zu (see vq_quantize_workspace_for())",
                         own->workspace_size, need);
     if (own->workspace && (uintptr_t)own->workspace % 64)
         return vqi_fail(VQ_E_ARG, "the workspace is not aligned to 64 bytes");

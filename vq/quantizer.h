@@ -36,6 +36,9 @@ VQ_API uint32_t vq_quantizer_k(const vq_quantizer *quantizer, uint32_t level);
 /** @return the codebook of a level, borrowed; NULL if there is no such level or it keeps none. */
 VQ_API const vq_codebook *vq_quantizer_codebook(const vq_quantizer *quantizer, uint32_t level);
 
+/** The widest beam. */
+#define VQ_MAX_BEAM 64
+
 /** How to quantize; NULL means all defaults. */
 typedef struct vq_quantize_opts {
     size_t struct_size; /**< sizeof(vq_quantize_opts) */
@@ -44,28 +47,43 @@ typedef struct vq_quantize_opts {
     void
         *workspace; /**< vq_quantize_workspace() bytes, 64-byte aligned; NULL = allocate per call */
     size_t workspace_size; /**< bytes at workspace */
+    uint32_t
+        beam; /**< of kinds whose levels depend on each other: the prefixes of codes that are kept for
+                      each vector from level to level, 1 to VQ_MAX_BEAM; 0 = 1, greedy. Others ignore it */
+    float
+        lambda; /**< rate-aware encoding: what a bit costs, in units of squared error (the sum over d);
+                     needs vq_quantizer_frequencies(); 0 = error alone */
 } vq_quantize_opts;
 
 #define VQ_QUANTIZE_OPTS_INIT                                                                      \
     {                                                                                              \
-        sizeof(vq_quantize_opts), 0, 0, NULL, 0                                                    \
+        sizeof(vq_quantize_opts), 0, 0, NULL, 0, 0, 0                                              \
     }
 
-/** @return the bytes of workspace with which vq_quantize() and vq_dequantize() allocate nothing. */
+/** @return the bytes of workspace with which vq_quantize() and vq_dequantize() allocate nothing, beam and lambda
+ *  being 0. */
 VQ_API size_t vq_quantize_workspace(const vq_quantizer *quantizer, size_t n, int threads);
+/** The same for the beam, lambda, levels and threads of `opts`, whose workspace is not looked at. @return 0 if a
+ *  field is wrong. */
+VQ_API size_t vq_quantize_workspace_for(const vq_quantizer *quantizer, size_t n,
+                                        const vq_quantize_opts *opts);
+
+/** @return how often each code of a level occurred in training, K counts, borrowed; NULL if there is no such level
+ *  or the quantizer carries none. The ideal length of a code in bits is log2 of their sum over its count. */
+VQ_API const uint64_t *vq_quantizer_frequencies(const vq_quantizer *quantizer, uint32_t level);
 
 /**
  * Vectors to codes.
  * @param[out] codes n x levels, row-major: the codes of one vector are contiguous.
  * @param      x     n x d, row-major, finite; n may be 0.
- * @return VQ_OK, VQ_E_ARG, VQ_E_NONFINITE, VQ_E_NOMEM.
+ * @return VQ_OK, VQ_E_ARG (also: lambda, and no frequencies), VQ_E_NONFINITE, VQ_E_NOMEM.
  */
 VQ_API vq_status vq_quantize(uint32_t *codes, const vq_quantizer *quantizer, const float *x,
                              size_t n, const vq_quantize_opts *opts);
 
 /**
  * Codes to vectors. With opts->levels = m the codes are n x m and the vectors are what the first m
- * levels say: decoding a prefix equals encoding with that prefix and decoding it.
+ * levels say. Decoding a prefix equals encoding with that prefix and decoding it, if the beam is 1.
  * @param[out] x     n x d, row-major.
  * @param      codes n x levels, row-major; every code is checked.
  * @return VQ_OK, VQ_E_ARG, VQ_E_RANGE (the sentence names row and level), VQ_E_NOMEM.

@@ -29,9 +29,9 @@ static uint32_t flat_k(const vq_quantizer *q, uint32_t level)
     return vq_codebook_k(own_codebook(q, level));
 }
 
-static size_t flat_workspace(const vq_quantizer *q, size_t n, int threads)
+static size_t flat_workspace(const vq_quantizer *q, size_t n, const vq_quantize_opts *opts)
 {
-    return vq_nearest_workspace(own_codebook(q, 0), n, threads);
+    return vq_nearest_workspace(own_codebook(q, 0), n, opts->threads);
 }
 
 static vq_status flat_quantize(uint32_t *codes, const vq_quantizer *q, const float *x, size_t n,

@@ -12,8 +12,8 @@
 
 /**
  * The functions of a kind. vq/quantizer.c has checked every argument that does not depend on the kind
- * before it calls them: opts is never NULL, opts->levels is 1 to q->levels (never 0), opts->threads is >= 0, n is at
- * least 1. For quantize(), opts->workspace holds at least workspace() bytes, 64-byte aligned (allocated
+ * before it calls them: opts is never NULL, opts->levels is 1 to q->levels (never 0), opts->beam is 1 to VQ_MAX_BEAM
+ * (never 0), opts->lambda is finite and >= 0 (0 if the kind carries no frequencies), opts->threads is >= 0, n is at least 1. For quantize(), opts->workspace holds at least workspace() bytes, 64-byte aligned (allocated
  * by the caller of the kind if the user gave none; NULL only when workspace() says 0).
  */
 typedef struct vqi_quantizer_kind {
@@ -22,7 +22,9 @@ typedef struct vqi_quantizer_kind {
     uint32_t (*k)(const vq_quantizer *q, uint32_t level); /* level is below q->levels */
     const vq_codebook *(*codebook)(const vq_quantizer *q,
                                    uint32_t level); /* NULL if it keeps none */
-    size_t (*workspace)(const vq_quantizer *q, size_t n, int threads);
+    /* Every code's count, K of them; NULL, or returns NULL: the quantizer carries none. */
+    const uint64_t *(*frequencies)(const vq_quantizer *q, uint32_t level);
+    size_t (*workspace)(const vq_quantizer *q, size_t n, const vq_quantize_opts *opts);
     vq_status (*quantize)(uint32_t *codes, const vq_quantizer *q, const float *x, size_t n,
                           const vq_quantize_opts *opts);
     /* Every code is already known to be below its K. Needs no workspace and allocates nothing. */

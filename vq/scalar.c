@@ -44,9 +44,9 @@ const vq_codebook *vqi_scalar_codebook(const vq_quantizer *q, uint32_t level)
     return NULL;
 }
 
-size_t vqi_scalar_workspace(const vq_quantizer *q, size_t n, int threads)
+size_t vqi_scalar_workspace(const vq_quantizer *q, size_t n, const vq_quantize_opts *opts)
 {
-    (void)q, (void)n, (void)threads;
+    (void)q, (void)n, (void)opts;
     return 0;
 }
 

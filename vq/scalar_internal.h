@@ -25,7 +25,7 @@ vq_status vqi_scalar_divide(vqi_scalar *s, const vqi_quantizer_kind *kind, uint3
 /** The table's functions that are the same for all. */
 uint32_t vqi_scalar_k(const vq_quantizer *q, uint32_t level);
 const vq_codebook *vqi_scalar_codebook(const vq_quantizer *q, uint32_t level);
-size_t vqi_scalar_workspace(const vq_quantizer *q, size_t n, int threads);
+size_t vqi_scalar_workspace(const vq_quantizer *q, size_t n, const vq_quantize_opts *opts);
 
 /** Quantize rows first to first + count - 1, at most VQI_SCALAR_ROWS of x, n x d. */
 typedef void (*vqi_scalar_rows)(uint32_t *codes, const vq_quantizer *q, const float *x,
