@@ -22,8 +22,17 @@ enum { STACK_FLOATS = 2048, STACK_ROWS = 64 };
 void vqi_slice_take(float *slice, const float *x, size_t count, size_t d, size_t begin,
                     size_t width)
 {
-    for (size_t i = 0; i < count; i++)
-        memcpy(slice + i * width, x + i * d + begin, width * sizeof *slice);
+    /* The usual widths with a copy of a size that the compiler knows. */
+    x += begin;
+    if (width == 8)
+        for (size_t i = 0; i < count; i++)
+            memcpy(slice + i * 8, x + i * d, 8 * sizeof *slice);
+    else if (width == 16)
+        for (size_t i = 0; i < count; i++)
+            memcpy(slice + i * 16, x + i * d, 16 * sizeof *slice);
+    else
+        for (size_t i = 0; i < count; i++)
+            memcpy(slice + i * width, x + i * d, width * sizeof *slice);
 }
 
 /* What a block needs: a slice of its rows, the codes of a part, and what the most demanding part wants. */

@@ -7,6 +7,7 @@
 #include "vq/codebook_internal.h"
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
+#include "vq/short_internal.h"
 
 const char *vq_metric_name(vq_metric metric)
 {
@@ -128,6 +129,7 @@ void vq_codebook_free(vq_codebook *codebook)
     vq_free(codebook->group_norm);
     vq_free(codebook->group_byte_error);
     vq_free(codebook->group_half_error);
+    vqi_short_free(codebook->few);
     vq_free(codebook->codewords);
     vq_free(codebook);
 }

@@ -47,6 +47,8 @@ struct vq_codebook {
     float *group_half_error;                                 /* ... or its halves */
     float widest_norm, widest_byte_error, widest_half_error; /* the largest of each */
     double coarse_norm; /* not below |c'| as bytes or halves tell it */
+
+    struct vqi_short_codebook *few; /* see short_internal.h; NULL where it does not serve */
 };
 
 /** Fill in all that follows `codewords`. @return VQ_OK or VQ_E_NOMEM; what was made is freed with the codebook. */

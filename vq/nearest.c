@@ -4,6 +4,7 @@
 #include <math.h>
 #include <omp.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "vq/cpu.h"
 #include "vq/error_internal.h"
@@ -11,6 +12,7 @@
 #include "vq/nearest_internal.h"
 #include "vq/options_internal.h"
 #include "vq/parallel_internal.h"
+#include "vq/short_internal.h"
 
 /* Below about this many multiplications a second thread costs more than it brings. */
 #define WORK_PER_THREAD 2e6
@@ -27,6 +29,9 @@ enum { COARSE_FROM_D = 8, COARSE_FROM_WORK = 8192, TILES_FROM_D = 32, TILES_FROM
 
 /* A filter that leaves more than one lane in this many codewords costs more than it saves. */
 enum { CODEWORDS_PER_LANE = 64 };
+
+/* The search of short rows: not for fewer, nor once it leaves more than one row in so many open. */
+enum { SHORT_FROM_ROWS = 24, OPEN_SHARE = 4 };
 
 typedef struct search {
     uint32_t *codes;
@@ -47,13 +52,14 @@ typedef struct search {
 
 vqi_kernels vqi_nearest_kernels(const vq_codebook *codebook, size_t n)
 {
-    vqi_kernels kernels = {&vqi_contract_portable, &vqi_float_portable, NULL};
+    vqi_kernels kernels = {&vqi_contract_portable, &vqi_float_portable, NULL, 0};
 #if defined(__x86_64__)
     const uint32_t flags = vq_cpu_flags();
     if (flags & VQ_CPU_AVX2) {
         kernels.contract = &vqi_contract_avx2;
         kernels.ops = flags & VQ_CPU_AVX512 ? &vqi_float_avx512 : &vqi_float_avx2;
     }
+    kernels.few = flags & VQ_CPU_VNNI && codebook->few;
     const uint32_t d = codebook->d;
     if (d < COARSE_FROM_D || (double)codebook->k * d <= COARSE_FROM_WORK)
         return kernels;
@@ -163,21 +169,57 @@ static int scan_block(const search *s, size_t begin, size_t count)
     return 1;
 }
 
-/* One block, all codewords. @return 0 if a row is not finite. *coarse becomes NULL if it was not worth its trouble. */
-static int search_block(const search *s, const vqi_filter **coarse, size_t begin, size_t count,
-                        void *scratch)
+/* What of a thread's means has proven to be worth its trouble so far. */
+typedef struct means {
+    const vqi_filter *coarse;
+    int few; /* 1 = the search of short rows */
+} means;
+
+/* Some rows, all codewords, by a shortlist. @return 0 if a row is not finite. */
+static int shortlist_rows(const search *s, means *use, uint32_t *codes, float *scores,
+                          const float *x, size_t count, void *scratch)
 {
     const vq_codebook *codebook = s->codebook;
-    vqi_shortlist *list = vqi_shortlist_begin(scratch, codebook, &s->kernels, *coarse,
-                                              s->x + begin * codebook->d, count, s->wanted);
+    vqi_shortlist *list =
+        vqi_shortlist_begin(scratch, codebook, &s->kernels, use->coarse, x, count, s->wanted);
     if (!list)
         return 0;
     vqi_shortlist_search(list, 0, codebook->padded_k / VQI_GROUP);
-    const size_t lanes =
-        vqi_shortlist_finish(list, s->codes + begin * s->wanted, scores_of(s, begin));
+    const size_t lanes = vqi_shortlist_finish(list, codes, scores);
     if (lanes > count * (s->wanted + codebook->k / CODEWORDS_PER_LANE))
-        *coarse = NULL;
+        use->coarse = NULL;
     return 1;
+}
+
+/* One block of short rows: those that their own search leaves open go to a shortlist. */
+static int search_short(const search *s, means *use, size_t begin, size_t count, void *scratch)
+{
+    const size_t d = s->codebook->d;
+    const float *x = s->x + begin * d;
+    uint32_t *codes = s->codes + begin, open[VQI_BLOCK], open_codes[VQI_BLOCK];
+    float rows[VQI_BLOCK * VQI_SHORT_DIM];
+    const size_t left = vqi_short_search(codes, open, s->codebook, x, count);
+    use->few = left <= count / OPEN_SHARE;
+    for (size_t i = 0; i < left; i++)
+        memcpy(rows + i * d, x + open[i] * d, d * sizeof *x);
+    if (left && !shortlist_rows(s, use, open_codes, NULL, rows, left, scratch))
+        return 0;
+    for (size_t i = 0; i < left; i++)
+        codes[open[i]] = open_codes[i];
+    const int euclidean = s->codebook->metric == VQ_METRIC_EUCLIDEAN;
+    for (size_t r = 0; s->scores && r < count; r++)
+        (euclidean ? s->kernels.contract->distances : s->kernels.contract->dots)(
+            s->scores + begin + r, x + r * d, s->codebook->codewords + codes[r] * d, 1, d);
+    return 1;
+}
+
+/* One block, all codewords. @return 0 if a row is not finite. */
+static int search_block(const search *s, means *use, size_t begin, size_t count, void *scratch)
+{
+    if (use->few && count >= SHORT_FROM_ROWS)
+        return search_short(s, use, begin, count, scratch);
+    return shortlist_rows(s, use, s->codes + begin * s->wanted, scores_of(s, begin),
+                          s->x + begin * s->codebook->d, count, scratch);
 }
 
 /* Threads share out the rows. @return the first row of the first block that is not finite, or n. */
@@ -188,11 +230,11 @@ static size_t search_rows(const search *s, char *workspace)
 #pragma omp parallel num_threads(s->threads) reduction(min : bad)
     {
         char *scratch = workspace + (size_t)omp_get_thread_num() * s->scratch;
-        const vqi_filter *coarse = s->kernels.coarse;
+        means use = {s->kernels.coarse, s->kernels.few && s->wanted == 1};
 #pragma omp for schedule(dynamic)
         for (size_t b = 0; b < blocks; b++) {
             const size_t begin = b * rows, count = s->n - begin < rows ? s->n - begin : rows;
-            if (!(s->filtered ? search_block(s, &coarse, begin, count, scratch)
+            if (!(s->filtered ? search_block(s, &use, begin, count, scratch)
                               : scan_block(s, begin, count)))
                 bad = begin < bad ? begin : bad;
         }

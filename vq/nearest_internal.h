@@ -78,6 +78,22 @@ typedef struct vqi_filter {
                   const vq_codebook *codebook, size_t first, size_t groups);
 } vqi_filter;
 
+/** M of nearest_shortlist.c, of which one of the factors is 0: a codeword whose exact score is worse than another's by more
+ *  does not win by the contract. */
+typedef struct vqi_margin {
+    double by_square, by_norm, tiny;
+    double largest; /* C */
+} vqi_margin;
+
+vqi_margin vqi_contract_margin(const vq_codebook *codebook);
+
+/** @return M for rows up to this |x'|. */
+static inline double vqi_margin_of(const vqi_margin *margin, double norm)
+{
+    const double reach = norm + margin->largest;
+    return margin->by_square * reach * reach + margin->by_norm * norm + margin->tiny;
+}
+
 /** score - margin, rounded down. */
 static inline float vqi_below(float score, float margin)
 {
@@ -122,6 +138,7 @@ typedef struct vqi_kernels {
     const vqi_contract *contract;
     const vqi_float_ops *ops;
     const vqi_filter *coarse; /* int8 or bf16; NULL = the float32 filter only */
+    int few;                  /* 1 = vqi_short_search() serves */
 } vqi_kernels;
 
 /** @param n rows: with few of them not every filter pays. */

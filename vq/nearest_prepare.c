@@ -7,6 +7,7 @@
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 #include "vq/nearest_internal.h"
+#include "vq/short_internal.h"
 #include "vq/tensors.h"
 
 /* The mean codeword. Any point would be right (the bounds hold for all); near the data is best, as they
@@ -218,6 +219,9 @@ vq_status vqi_codebook_prepare(vq_codebook *codebook)
     if (status)
         return status;
     fill_groups(codebook);
+    status = vqi_short_prepare(codebook);
+    if (status)
+        return status;
     if (!(codebook->largest_norm <= VQI_LARGEST_NORM) || !(flags & (VQ_CPU_VNNI | VQ_CPU_AMX)))
         return VQ_OK;
     status = find_weights(codebook);

@@ -155,19 +155,27 @@ static float round_up(double value)
     return (float)(value * (1 + 0x1p-20) + 0x1p-148);
 }
 
+vqi_margin vqi_contract_margin(const vq_codebook *codebook)
+{
+    const uint32_t eighths = (codebook->d + 7) / 8;
+    const double depth = eighths, gamma = gamma_of(depth + 5);
+    const double largest = codebook->largest_norm * (1 + 0x1p-20);
+    vqi_margin margin = {.largest = largest, .tiny = (codebook->d + 4.0) * 0x1p-147};
+    if (codebook->metric == VQ_METRIC_EUCLIDEAN)
+        margin.by_square = (gamma / (1 - gamma) + 0x1p-24 * (2 + 0x1p-24)) * (1 + 0x1p-20);
+    else
+        margin.by_norm = 2 * gamma_of(depth + 3) * largest;
+    return margin;
+}
+
 static void find_margins(vqi_shortlist *list)
 {
     const vq_codebook *codebook = list->codebook;
     const vqi_block *block = &list->block;
-    const uint32_t eighths = (codebook->d + 7) / 8;
-    const double d = codebook->d, depth = eighths;
-    const int euclidean = codebook->metric == VQ_METRIC_EUCLIDEAN;
+    const double d = codebook->d;
+    const vqi_margin margin = vqi_contract_margin(codebook);
     const int coarse = list->filter->pack != NULL, integer = list->filter->integer;
-    const double largest = codebook->largest_norm * (1 + 0x1p-20), tiny = (d + 4) * 0x1p-147;
-    /* M / R^2 and M / |x'|: one of them is 0. */
-    const double by_square =
-        euclidean ? gamma_of(depth + 5) / (1 - gamma_of(depth + 5)) + 0x1p-24 * (2 + 0x1p-24) : 0;
-    const double by_norm = euclidean ? 0 : 2 * gamma_of(depth + 3) * largest;
+    const double largest = margin.largest, tiny = margin.tiny;
     const double fine_factor = gamma_of(d + 4), filter_factor = gamma_of(d + 12);
     const double coarse_factor = gamma_of(integer ? 24 : 2 * d + 32);
     const double coarse_tiny = integer ? 0x1p-110 : (2 * d + 16) * 0x1p-125;
@@ -178,7 +186,7 @@ static void find_margins(vqi_shortlist *list)
     for (size_t r = 0; r < block->rows; r++) {
         const double norm = sqrt(block->square[r] * depth_factor + underflow);
         const double reach = norm + largest;
-        const double contract = by_square * reach * reach * (1 + 0x1p-20) + by_norm * norm + tiny;
+        const double contract = vqi_margin_of(&margin, norm);
         const double products = (norm + largest / 2) * largest;
         const double fine = fine_factor * products + tiny;
         double error = 0, read = 0, rest = filter_factor * products + tiny;

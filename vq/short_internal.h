@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file vq/short_internal.h
+ * The search of short rows in small codebooks, as product quantizers have them: rows lie across the lanes of a
+ * register, products are of 16 bits, and every lane keeps its best and its second best score, so that no score is ever
+ * stored. Rows whose two best are too near to each other for 16 bits are left open, for the shortlist.
+ */
+#ifndef VQ_SHORT_INTERNAL_H
+#define VQ_SHORT_INTERNAL_H
+
+#include "vq/codebook_internal.h"
+
+enum {
+    VQI_SHORT_DIM = 16, /* dimensions, at most */
+    VQI_SHORT_K = 4096  /* codewords, at most: the code takes 12 bits of a score */
+};
+
+/** What the search reads of a codebook: c' in steps of largest_norm / 2^15, two elements to an int32. */
+typedef struct vqi_short_codebook {
+    uint32_t pairs;  /* ceil(d / 2) */
+    int32_t *packed; /* k x pairs: element 2 i in the low half, 2 i + 1 in the high half */
+    float *start;    /* k: as vq_codebook's, but in the order of the codes */
+    double step;     /* what 1 in an element stands for */
+    double error;    /* not below |c' - what its elements stand for|, for any codeword */
+} vqi_short_codebook;
+
+/** Fill in codebook->few, where such a search is possible. @return VQ_OK or VQ_E_NOMEM. */
+vq_status vqi_short_prepare(vq_codebook *codebook);
+void vqi_short_free(vqi_short_codebook *few);
+
+/**
+ * The codes of up to VQI_BLOCK rows, but of those that are left open: their places among the rows, rising, go to `open`.
+ * @return how many are left open; among them are all that are not finite. Called only where the kernels say `few`.
+ */
+size_t vqi_short_search(uint32_t *codes, uint32_t *open, const vq_codebook *codebook,
+                        const float *x, size_t rows);
+
+#endif
