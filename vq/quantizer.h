@@ -100,6 +100,33 @@ VQ_API vq_status vq_dequantize(float *x, const vq_quantizer *quantizer, const ui
 VQ_API vq_status vq_quantizer_save(vq_tensors *tensors, const vq_quantizer *quantizer,
                                    const char *prefix);
 
+/** What the codebooks of another program are; NULL means all defaults. */
+typedef struct vq_import_opts {
+    size_t struct_size; /**< sizeof(vq_import_opts) */
+    /** The array's name. A "*" in it stands for 0, 1, 2, ...: one array for each level, until one is missing. NULL = the
+     *  only floating-point array of two or three dimensions. */
+    const char *tensor;
+    const char *kind; /**< NULL = "flat" for one [K, d], else "residual"; "product": the levels are slices of the vector,
+                         slice by slice */
+    vq_metric metric; /**< of the search; Euclidean if it is not set. Under cosine the codewords are scaled to unit length */
+} vq_import_opts;
+
+#define VQ_IMPORT_OPTS_INIT                                                                        \
+    {                                                                                              \
+        sizeof(vq_import_opts), NULL, NULL, VQ_METRIC_EUCLIDEAN                                    \
+    }
+
+/**
+ * Make a quantizer of the codebooks of another program: an array of [K, d], or of [L, K, d], or one [K, d] for each level,
+ * of F16, BF16, F32 or F64, which is rounded to F32. io/npy.h and io/safetensors.h read such arrays.
+ * @param limits NULL for the defaults.
+ * @return VQ_OK, VQ_E_ARG (levels that the kind cannot have: the sentence says why), VQ_E_FORMAT (no such array, or not of such
+ *         a shape), VQ_E_LIMIT, VQ_E_UNSUPPORTED (a kind that this library does not know, or not of codebooks),
+ *         VQ_E_NONFINITE, VQ_E_NOMEM.
+ */
+VQ_API vq_status vq_quantizer_import(vq_quantizer **out, const vq_tensors *tensors,
+                                     const vq_import_opts *opts, const vq_limits *limits);
+
 /**
  * Make the quantizer that vq_quantizer_save() described. A set without a "kind" that holds one tensor of
  * [K, d] or [L, K, d], floating point, is taken as a flat or residual codebook, Euclidean.

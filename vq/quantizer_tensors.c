@@ -6,6 +6,7 @@
 
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
+#include "vq/options_internal.h"
 #include "vq/quantizer_internal.h"
 
 vq_status vqi_quantizer_name(char name[VQI_NAME_SIZE], const char *prefix, const char *rest)
@@ -87,21 +88,22 @@ static vq_status check_unit_length(const float *codewords, uint32_t k, uint32_t 
     return VQ_OK;
 }
 
-/* The K x d elements from `first` on as a codebook. */
+/* The K x d elements from `first` on as a codebook: one of ours as it is, of another program like a new one. */
 static vq_status make_codebook(vq_codebook **out, const vq_tensor *tensor, size_t first, uint32_t k,
-                               uint32_t d, vq_metric metric)
+                               uint32_t d, vq_metric metric, int ours)
 {
     const size_t count = (size_t)k * d; /* within max_alloc_bytes: checked by check_shape() */
     float *codewords = vqi_alloc(count, sizeof *codewords);
     if (!codewords)
         return vqi_fail_nomem((unsigned long long)count * sizeof *codewords);
     vq_status status = vq_tensor_to_f32(codewords, tensor, first, count);
-    if (!status && metric == VQ_METRIC_COSINE)
+    if (!status && ours && metric == VQ_METRIC_COSINE)
         status = check_unit_length(codewords, k, d, tensor->name);
     if (!status) {
-        status = vqi_codebook_restore(out, codewords, k, d, metric,
-                                      tensor->dtype == VQ_DTYPE_F64 ? VQ_DTYPE_F32 : tensor->dtype);
-        if (status == VQ_E_NONFINITE) {
+        status = (ours ? vqi_codebook_restore : vq_codebook_create)(
+            out, codewords, k, d, metric,
+            tensor->dtype == VQ_DTYPE_F64 ? VQ_DTYPE_F32 : tensor->dtype);
+        if (status == VQ_E_NONFINITE || status == VQ_E_ARG) {
             char context[VQI_NAME_SIZE];
             snprintf(context, sizeof context, "tensor \"%.200s\"", tensor->name);
             vqi_fail_in(status, context);
@@ -146,7 +148,7 @@ static vq_status load_codebook(vq_codebook **out, const vq_tensors *tensors, con
                         vq_dtype_name(tensor->dtype));
     uint32_t k, d;
     const vq_status status = check_shape(&k, &d, tensor, limits);
-    return status ? status : make_codebook(out, tensor, 0, k, d, metric);
+    return status ? status : make_codebook(out, tensor, 0, k, d, metric, 1);
 }
 
 static vq_status get_metric(vq_metric *metric, const vq_tensors *tensors, const char *name)
@@ -202,29 +204,23 @@ vq_status vqi_codebooks_load(vq_codebook **codebooks, uint32_t *levels, const vq
     return VQ_OK;
 }
 
-/* An array of another program: [K, d], or [L, K, d]. */
-static vq_status codebooks_from_array(vq_codebook **codebooks, uint32_t *levels,
-                                      const vq_tensor *tensor, const vq_limits *limits)
+/* An array of another program: [K, d], or [L, K, d]; after the *levels codebooks that there are already. */
+static vq_status add_codebooks(vq_codebook **codebooks, uint32_t *levels, const vq_tensor *tensor,
+                               vq_metric metric, const vq_limits *limits)
 {
     const size_t count = tensor->ndim == 3 ? tensor->shape[0] : 1;
     if (!count)
         return vqi_fail(VQ_E_FORMAT, "tensor \"%s\" has 0 levels", tensor->name);
-    if (count > limits->max_levels)
-        return vqi_fail(VQ_E_LIMIT, "tensor \"%s\" has %zu levels (the limit is %u)", tensor->name,
-                        count, limits->max_levels);
+    if (count > limits->max_levels - *levels)
+        return vqi_fail(VQ_E_LIMIT, "tensor \"%s\" has %zu levels (the limit is %u in all)",
+                        tensor->name, count, limits->max_levels);
     uint32_t k, d;
     vq_status status = check_shape(&k, &d, tensor, limits);
-    if (status)
-        return status;
-    for (uint32_t l = 0; l < count; l++) {
-        status = make_codebook(&codebooks[l], tensor, (size_t)l * k * d, k, d, VQ_METRIC_EUCLIDEAN);
-        if (status) {
-            free_codebooks(codebooks, l);
-            return status;
-        }
+    for (size_t l = 0; l < count && !status; l++) {
+        status = make_codebook(&codebooks[*levels], tensor, l * k * d, k, d, metric, 0);
+        *levels += !status;
     }
-    *levels = (uint32_t)count;
-    return VQ_OK;
+    return status;
 }
 
 static const vqi_quantizer_kind *find_kind(const char *name)
@@ -235,52 +231,114 @@ static const vqi_quantizer_kind *find_kind(const char *name)
     return NULL;
 }
 
-static int is_codebook_array(const vq_tensor *tensor, const char *prefix)
+static int is_codebook_array(const vq_tensor *tensor)
 {
     const int floating = tensor->dtype == VQ_DTYPE_F32 || tensor->dtype == VQ_DTYPE_F64 ||
                          tensor->dtype == VQ_DTYPE_F16 || tensor->dtype == VQ_DTYPE_BF16;
-    return floating && (tensor->ndim == 2 || tensor->ndim == 3) &&
-           !strncmp(tensor->name, prefix, strlen(prefix));
+    return floating && (tensor->ndim == 2 || tensor->ndim == 3);
 }
 
-/* No "kind": the one floating-point array of 2 or 3 dimensions is the codebook. */
-static vq_status load_array(vq_quantizer **out, const vq_tensors *tensors, const char *prefix,
-                            const vq_limits *limits)
+/* The one array that can be codebooks. */
+static vq_status find_array(const vq_tensor **found, const vq_tensors *tensors, const char *prefix)
 {
-    const vq_tensor *found = NULL;
+    *found = NULL;
     for (size_t i = 0; i < vq_tensors_count(tensors); i++) {
         const vq_tensor *tensor = vq_tensors_at(tensors, i);
-        if (!is_codebook_array(tensor, prefix))
+        if (!is_codebook_array(tensor) || strncmp(tensor->name, prefix, strlen(prefix)) != 0)
             continue;
-        if (found)
+        if (*found)
             return vqi_fail(VQ_E_FORMAT,
                             "there is no \"%skind\", and both \"%s\" and \"%s\" could be the "
                             "codebook (keep one)",
-                            prefix, found->name, tensor->name);
-        found = tensor;
+                            prefix, (*found)->name, tensor->name);
+        *found = tensor;
     }
-    if (!found)
+    if (!*found)
         return vqi_fail(
             VQ_E_FORMAT,
             "there is no \"%skind\" and no array of [K, d] or [L, K, d] to be a codebook", prefix);
-    const char *name = found->ndim == 3 ? "residual" : "flat";
-    const vqi_quantizer_kind *kind = find_kind(name);
-    if (!kind)
-        return vqi_fail(VQ_E_UNSUPPORTED, "this library has no quantizer of kind \"%s\"", name);
+    return VQ_OK;
+}
+
+static vq_status add_named(vq_codebook **codebooks, uint32_t *levels, const vq_tensors *tensors,
+                           const char *name, vq_metric metric, const vq_limits *limits)
+{
+    const vq_tensor *tensor = vq_tensors_find(tensors, name);
+    if (!tensor)
+        return vqi_fail(VQ_E_FORMAT, "tensor \"%s\" is missing", name);
+    if (!is_codebook_array(tensor))
+        return vqi_fail(VQ_E_FORMAT, "tensor \"%s\" is not [K, d] or [L, K, d], floating point",
+                        name);
+    return add_codebooks(codebooks, levels, tensor, metric, limits);
+}
+
+/* One array for each level: "*" in the pattern is 0, 1, 2, ... */
+static vq_status add_numbered(vq_codebook **codebooks, uint32_t *levels, const vq_tensors *tensors,
+                              const char *pattern, vq_metric metric, const vq_limits *limits)
+{
+    const char *star = strchr(pattern, '*');
+    char before[VQI_NAME_SIZE], name[VQI_NAME_SIZE], rest[VQI_NAME_SIZE];
+    vq_status status = VQ_OK;
+    for (uint32_t number = 0; !status; number++) {
+        snprintf(before, sizeof before, "%.*s", (int)(star - pattern), pattern);
+        snprintf(rest, sizeof rest, "%u%s", number, star + 1);
+        status = vqi_quantizer_name(name, before, rest);
+        if (!status && number && !vq_tensors_find(tensors, name))
+            return VQ_OK;
+        if (!status)
+            status = add_named(codebooks, levels, tensors, name, metric, limits);
+    }
+    return status;
+}
+
+static vq_status import(vq_quantizer **out, const vq_tensors *tensors, const char *prefix,
+                        const vq_import_opts *opts, const vq_limits *limits)
+{
     vq_codebook *codebooks[VQ_MAX_LEVELS];
     uint32_t levels = 0;
-    vq_status status = codebooks_from_array(codebooks, &levels, found, limits);
-    if (status)
-        return status;
-    status = kind->from_codebooks(out, codebooks, levels);
+    int stacked = 0;
+    vq_status status;
+    if (opts->tensor) {
+        status = (strchr(opts->tensor, '*') ? add_numbered : add_named)(
+            codebooks, &levels, tensors, opts->tensor, opts->metric, limits);
+        stacked = levels > 1;
+    } else {
+        const vq_tensor *tensor;
+        status = find_array(&tensor, tensors, prefix);
+        if (!status)
+            status = add_codebooks(codebooks, &levels, tensor, opts->metric, limits);
+        stacked = !status && tensor->ndim == 3;
+    }
+    const char *name = opts->kind ? opts->kind : stacked ? "residual" : "flat";
+    const vqi_quantizer_kind *kind = find_kind(name);
+    if (!status && !kind)
+        status = vqi_fail(VQ_E_UNSUPPORTED, "this library has no quantizer of kind \"%.40s\"", name);
+    if (!status && !kind->from_codebooks)
+        status = vqi_fail(VQ_E_UNSUPPORTED, "a quantizer of kind \"%s\" is not made of codebooks",
+                          name);
+    if (!status)
+        status = kind->from_codebooks(out, codebooks, levels);
     if (status)
         free_codebooks(codebooks, levels);
     return status;
 }
 
+vq_status vq_quantizer_import(vq_quantizer **out, const vq_tensors *tensors,
+                              const vq_import_opts *opts, const vq_limits *limits)
+{
+    *out = NULL;
+    vq_limits own_limits;
+    vq_import_opts own;
+    vq_status status = vqi_options(&own, sizeof own, opts, "vq_import_opts");
+    if (!status)
+        status = vq_limits_resolve(&own_limits, limits);
+    return status ? status : import(out, tensors, "", &own, &own_limits);
+}
+
 vq_status vq_quantizer_load(vq_quantizer **out, const vq_tensors *tensors, const char *prefix,
                             const vq_limits *limits)
 {
+    const vq_import_opts defaults = VQ_IMPORT_OPTS_INIT;
     *out = NULL;
     vq_limits own;
     char name[VQI_NAME_SIZE];
@@ -291,7 +349,7 @@ vq_status vq_quantizer_load(vq_quantizer **out, const vq_tensors *tensors, const
         return status;
     const char *kind_name = vq_tensors_get(tensors, name);
     if (!kind_name)
-        return load_array(out, tensors, prefix, &own);
+        return import(out, tensors, prefix, &defaults, &own);
     const vqi_quantizer_kind *kind = find_kind(kind_name);
     if (!kind)
         return vqi_fail(VQ_E_UNSUPPORTED, "this library has no quantizer of kind \"%.40s\"",
