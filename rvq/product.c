@@ -103,6 +103,23 @@ static void clear_slice(float *x, const vq_quantizer *q, size_t begin, size_t wi
         memset(x + i * q->dim + begin, 0, width * sizeof *x);
 }
 
+/* Rows of a flat part: each its codeword. The usual widths with a copy of a size that the compiler knows. */
+static void copy_codewords(float *x, size_t d, const vq_quantizer *part, const uint32_t *codes,
+                           uint32_t levels, size_t count)
+{
+    const float *codewords = vq_codebook_codewords(vq_quantizer_codebook(part, 0));
+    const size_t width = part->dim;
+    if (width == 8)
+        for (size_t i = 0; i < count; i++)
+            memcpy(x + i * d, codewords + (size_t)codes[i * levels] * 8, 8 * sizeof *x);
+    else if (width == 16)
+        for (size_t i = 0; i < count; i++)
+            memcpy(x + i * d, codewords + (size_t)codes[i * levels] * 16, 16 * sizeof *x);
+    else
+        for (size_t i = 0; i < count; i++)
+            memcpy(x + i * d, codewords + codes[i * levels] * width, width * sizeof *x);
+}
+
 /* Rows of one part: through the stack where some fit there, or one by one to where they belong. */
 static vq_status dequantize_part(float *x, const vq_quantizer *q, uint32_t p, const uint32_t *codes,
                                  size_t count, const vq_quantize_opts *opts)
@@ -117,6 +134,10 @@ static vq_status dequantize_part(float *x, const vq_quantizer *q, uint32_t p, co
     inner.levels = vqi_parts_levels(&own->parts, p, opts->levels);
     if (!inner.levels) {
         clear_slice(x, q, begin, width, count);
+        return VQ_OK;
+    }
+    if (part->kind == &vqi_flat_kind) { /* level 0 of its part comes in the first round */
+        copy_codewords(x + begin, d, part, codes + p, opts->levels, count);
         return VQ_OK;
     }
     const size_t fit = STACK_FLOATS / width, step = fit > STACK_ROWS ? STACK_ROWS : fit ? fit : 1;
@@ -136,7 +157,7 @@ static vq_status dequantize_part(float *x, const vq_quantizer *q, uint32_t p, co
 static vq_status product_dequantize(float *x, const vq_quantizer *q, const uint32_t *codes,
                                     size_t n, const vq_quantize_opts *opts)
 {
-    enum { ROWS = 256 };
+    enum { ROWS = 64 };
     const product_quantizer *own = (const product_quantizer *)q;
     const size_t blocks = (n + ROWS - 1) / ROWS;
     const int threads = vqi_threads(opts->threads, n / 1024 + 1);
