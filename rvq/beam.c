@@ -81,7 +81,7 @@ static search plan(const vq_quantizer *q, size_t n, const vq_quantize_opts *opts
                 .levels = opts->levels,
                 .beam = opts->beam,
                 .lambda = opts->lambda};
-    s.contract = vqi_nearest_kernels(s.q->codebooks[0]).contract;
+    s.contract = vqi_nearest_kernels(s.q->codebooks[0], n).contract;
     s.tables = s.q->tables;
     s.threads = vqi_threads(opts->threads, n);
     const size_t fit = BLOCK_BYTES / sizeof(float) / s.beam / s.d,
@@ -191,7 +191,7 @@ static vqi_beam_level open_level(vqi_beam_block *b, const search *s, uint32_t l)
 {
     vqi_beam_level level = {.number = l, .codebook = s->q->codebooks[l], .ops = vqi_beam_ops_now()};
     const vq_codebook *codebook = level.codebook;
-    level.kernels = vqi_nearest_kernels(codebook);
+    level.kernels = vqi_nearest_kernels(codebook, s->rows * s->beam);
     level.score = level.ops->score;
 #if defined(__x86_64__)
     if (vq_cpu_flags() & VQ_CPU_VNNI && level.kernels.coarse && codebook->bytes) {
