@@ -67,7 +67,8 @@ static void train(char **argument, const float *x, size_t n, uint32_t d, uint32_
     part.kmeans.k = k;
     part.kmeans.max_iterations = (uint32_t)strtoul(argument[0], NULL, 10);
     part.kmeans.seed = strtoull(argument[1], NULL, 10);
-    part.kmeans.seeding = VQ_SEEDING_RANDOM; /* as faiss has it; k-means++ gains half a per cent and takes longer */
+    part.kmeans.seeding =
+        VQ_SEEDING_RANDOM; /* as faiss has it; k-means++ gains half a per cent and takes longer */
     opts.parts = parts;
     opts.part = &part;
     vq_quantizer *q;

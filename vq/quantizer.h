@@ -106,9 +106,11 @@ typedef struct vq_import_opts {
     /** The array's name. A "*" in it stands for 0, 1, 2, ...: one array for each level, until one is missing. NULL = the
      *  only floating-point array of two or three dimensions. */
     const char *tensor;
-    const char *kind; /**< NULL = "flat" for one [K, d], else "residual"; "product": the levels are slices of the vector,
+    const char *
+        kind; /**< NULL = "flat" for one [K, d], else "residual"; "product": the levels are slices of the vector,
                          slice by slice */
-    vq_metric metric; /**< of the search; Euclidean if it is not set. Under cosine the codewords are scaled to unit length */
+    vq_metric
+        metric; /**< of the search; Euclidean if it is not set. Under cosine the codewords are scaled to unit length */
 } vq_import_opts;
 
 #define VQ_IMPORT_OPTS_INIT                                                                        \

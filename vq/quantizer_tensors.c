@@ -312,10 +312,11 @@ static vq_status import(vq_quantizer **out, const vq_tensors *tensors, const cha
     const char *name = opts->kind ? opts->kind : stacked ? "residual" : "flat";
     const vqi_quantizer_kind *kind = find_kind(name);
     if (!status && !kind)
-        status = vqi_fail(VQ_E_UNSUPPORTED, "this library has no quantizer of kind \"%.40s\"", name);
+        status =
+            vqi_fail(VQ_E_UNSUPPORTED, "this library has no quantizer of kind \"%.40s\"", name);
     if (!status && !kind->from_codebooks)
-        status = vqi_fail(VQ_E_UNSUPPORTED, "a quantizer of kind \"%s\" is not made of codebooks",
-                          name);
+        status =
+            vqi_fail(VQ_E_UNSUPPORTED, "a quantizer of kind \"%s\" is not made of codebooks", name);
     if (!status)
         status = kind->from_codebooks(out, codebooks, levels);
     if (status)

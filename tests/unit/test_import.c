@@ -208,7 +208,8 @@ static void the_codebooks_of_lyra(void **state)
         for (size_t i = 0; i < ROWS; i++) {
             assert_memory_equal(again_codes + i * m, codes + i * LEVELS, m * sizeof *codes);
             for (size_t j = i * DIM; j < (i + 1) * DIM; j++)
-                error += ((double)rows[j] - (double)decoded[j]) * ((double)rows[j] - (double)decoded[j]);
+                error +=
+                    ((double)rows[j] - (double)decoded[j]) * ((double)rows[j] - (double)decoded[j]);
         }
         assert_true(error < last);
         last = error;
