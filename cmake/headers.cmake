@@ -21,8 +21,10 @@ set(LIBVQ_PUBLIC_HEADERS
     vq/tensors.h
     vq/tokens.h
     vq/vq.h
+    rvq/multiscale.h
     rvq/product.h
     rvq/residual.h
+    rvq/split.h
     io/digest.h
     io/file.h
     io/image.h
