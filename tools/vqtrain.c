@@ -151,9 +151,11 @@ static const cli_program program = {
         "--resume.\n",
     .options = options,
     .option_count = sizeof options / sizeof *options,
-    .examples = "  vqtrain photos/ -o model.safetensors\n"
-                "  vqtrain features.npy --k 1024 -o codebook.safetensors\n"
-                "  vqtrain a.npy b.npy --quantizer rvq --levels 8 --k 256 -o rvq.safetensors\n",
+    .examples =
+        "  vqtrain photos/ -o model.safetensors\n"
+        "  vqtrain features.npy --k 1024 -o codebook.safetensors\n"
+        "  vqtrain a.npy b.npy --quantizer rvq --levels 8 --k 256 -o rvq.safetensors\n"
+        "  vqtrain --import codebooks.npy -o model.safetensors    (see vqtrain --import --help)\n",
     .option = on_option,
 };
 
@@ -311,6 +313,8 @@ int main(int argc, char **argv)
     cli_common common;
     vqtrain_settings s = {0};
     cli_paths inputs = {0};
+    if (argc > 1 && strcmp(argv[1], "--import") == 0)
+        return vqtrain_import(argc - 1, argv + 1);
     int features, code = cli_parse(&common, &program, argc, argv, &s);
     if (code != CLI_GO_ON)
         return code;

@@ -58,4 +58,7 @@ int vqtrain_level_done(void *context, uint32_t level, const vq_quantizer *so_far
 /** Show how far k-means of a level is. The shape of codec progress callbacks. */
 int vqtrain_progress(void *context, uint32_t level, const vq_kmeans_progress *progress);
 
+/** `vqtrain --import`, a command line of its own; argv[0] is the option. @return the exit code. */
+int vqtrain_import(int argc, char **argv);
+
 #endif

@@ -6,6 +6,7 @@
 #include "codecs/codec.h"
 #include "io/safetensors.h"
 #include "io/safetensors_internal.h"
+#include "rvq/multiscale.h"
 #include "vq/quantizer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -30,6 +31,42 @@ static void use_codec(const vq_codec *codec)
     vq_signal_free(picture);
 }
 
+/* Any vector has codes, and they decode; numbers may overflow. */
+static void use_quantizer(const vq_quantizer *q)
+{
+    const size_t d = vq_quantizer_dim(q), levels = vq_quantizer_levels(q);
+    float *x = calloc(3 * d, sizeof *x);
+    uint32_t *codes = calloc(3 * levels, sizeof *codes);
+    if (!x || !codes)
+        abort();
+    for (size_t i = 0; i < 3 * d; i++)
+        x[i] = (float)(i % 7) - 3;
+    const vq_status status = vq_quantize(codes, q, x, 3, NULL);
+    if (status ? status != VQ_E_NONFINITE : vq_dequantize(x, q, codes, 3, NULL) != VQ_OK)
+        abort();
+    free(x);
+    free(codes);
+}
+
+static void use_multiscale(const vq_multiscale *m)
+{
+    const vq_multiscale_design *design = vq_multiscale_get_design(m);
+    const size_t floats = (size_t)design->rows * design->columns * design->channels;
+    if (floats > 1 << 12 || vq_multiscale_tokens(m, 0) > 1 << 12)
+        return; /* slow, and nothing new */
+    float *x = calloc(floats, sizeof *x);
+    uint32_t *codes = calloc(vq_multiscale_tokens(m, 0), sizeof *codes);
+    if (!x || !codes)
+        abort();
+    for (size_t i = 0; i < floats; i++)
+        x[i] = (float)(i % 7) - 3;
+    const vq_status status = vq_multiscale_encode(codes, m, x, 1, NULL);
+    if (status ? status != VQ_E_NONFINITE : vq_multiscale_decode(x, m, codes, 1, NULL) != VQ_OK)
+        abort();
+    free(x);
+    free(codes);
+}
+
 /* Give the file a true seal if it has one at all: else no engine would ever get past it. */
 static void mend_seal(uint8_t *file, size_t size)
 {
@@ -48,11 +85,22 @@ static void use(const uint8_t *data, size_t size)
 {
     vq_tensors *set;
     vq_quantizer *quantizer;
+    vq_multiscale *multiscale;
     vq_codec *codec;
     if (vq_safetensors_parse(&set, data, size, "input", NULL))
         return;
-    if (!vq_quantizer_load(&quantizer, set, "", NULL))
+    if (!vq_quantizer_load(&quantizer, set, "", NULL)) {
+        use_quantizer(quantizer);
         vq_quantizer_free(quantizer);
+    }
+    if (!vq_quantizer_import(
+            &quantizer, set,
+            &(vq_import_opts){sizeof(vq_import_opts), "*", "product", VQ_METRIC_COSINE}, NULL))
+        vq_quantizer_free(quantizer);
+    if (!vq_multiscale_load(&multiscale, set, "", NULL)) {
+        use_multiscale(multiscale);
+        vq_multiscale_free(multiscale);
+    }
     vq_tensors_free(set);
     if (!vq_codec_open_memory(&codec, data, size, "input", NULL)) {
         use_codec(codec);
