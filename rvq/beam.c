@@ -136,9 +136,9 @@ static bool begin(vqi_beam_block *b, const search *s, const float *x)
 static void order_picks(vqi_beam_block *b, size_t r, uint32_t level, const vqi_picks *picks)
 {
     uint8_t *order = b->order + r * b->beam, *shared = b->shared + r * b->beam;
-    uint8_t first[VQ_MAX_BEAM], last[VQ_MAX_BEAM], next[VQ_MAX_BEAM]; /* children of a rank, + 1 */
-    uint8_t new_order[VQ_MAX_BEAM], new_shared[VQ_MAX_BEAM];
-    memset(first, 0, b->prefixes);
+    uint8_t first[VQ_MAX_BEAM] = {0}, last[VQ_MAX_BEAM] = {0},
+            next[VQ_MAX_BEAM] = {0}; /* children of a rank, + 1 */
+    uint8_t new_order[VQ_MAX_BEAM] = {0}, new_shared[VQ_MAX_BEAM] = {0};
     for (uint32_t i = 0; i < picks->count; i++) {
         const uint32_t parent = picks->pick[i].parent;
         next[i] = 0;
