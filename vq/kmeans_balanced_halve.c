@@ -65,8 +65,10 @@ typedef float vec_float __attribute__((vector_size(4 * LANES), aligned(4), may_a
 #define LOAD(p)       ((vec) * (const vec_unaligned *)(p))
 #define LOAD_FLOAT(p) __builtin_convertvector(*(const vec_float *)(p), vec)
 
-static double sum_of(vec p)
+/* By address: not every processor has registers for a vec. */
+static double sum_of(const vec *v)
 {
+    const vec p = *v;
     return ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7]));
 }
 
@@ -79,7 +81,7 @@ static double project(const float *x, const double *about, const double *directi
         p += (LOAD_FLOAT(x + j) - LOAD(about + j)) * LOAD(direction + j);
     for (int l = 0; j < d; j++, l++)
         p[l] += ((double)x[j] - about[j]) * direction[j];
-    return sum_of(p);
+    return sum_of(&p);
 }
 
 static double square_distance(const float *x, const double *from, uint32_t d)
@@ -92,7 +94,7 @@ static double square_distance(const float *x, const double *from, uint32_t d)
     }
     for (int l = 0; j < d; j++, l++)
         p[l] += ((double)x[j] - from[j]) * ((double)x[j] - from[j]);
-    return sum_of(p);
+    return sum_of(&p);
 }
 
 void vqi_shares_compare(vqi_share *shares, size_t size, const float *x, uint32_t d, const double *a,
