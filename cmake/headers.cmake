@@ -16,6 +16,7 @@ set(LIBVQ_PUBLIC_HEADERS
     vq/report.h
     vq/scalar.h
     vq/signal.h
+    vq/simvq.h
     vq/source.h
     vq/status.h
     vq/tensors.h

@@ -18,6 +18,7 @@
 #include "vq/report.h"
 #include "vq/scalar.h"
 #include "vq/signal.h"
+#include "vq/simvq.h"
 #include "vq/source.h"
 #include "vq/status.h"
 #include "vq/tensors.h"

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The kind "simvq": codewords that are a map of a basis, searched as a flat codebook. */
+#include "vq/simvq.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "vq/error_internal.h"
+#include "vq/memory_internal.h"
+#include "vq/options_internal.h"
+#include "vq/parallel_internal.h"
+#include "vq/simvq_internal.h"
+
+/* What makes basis rows from a seed, as files call it. */
+#define GENERATOR "philox4x32-10-flips96"
+
+enum { PIECE = 64 }; /* basis rows that a thread makes at once */
+
+typedef struct simvq_quantizer {
+    vq_quantizer base;
+    vq_simvq_form form;
+    float *map;  /* r x d */
+    float *bias; /* d, or NULL */
+    vq_codebook *effective;
+} simvq_quantizer;
+
+vq_status vqi_simvq_check(vq_simvq_form *own, const vq_simvq_form *form)
+{
+    const vq_status status = vqi_options(own, sizeof *own, form, "vq_simvq_form");
+    if (status)
+        return status;
+    if (!own->k || own->k > VQI_MAX_CODEWORDS)
+        return vqi_fail(VQ_E_ARG, "vq_simvq_form.k is %u (1 to %d)", own->k, VQI_MAX_CODEWORDS);
+    if (!own->dim)
+        return vqi_fail(VQ_E_ARG, "vq_simvq_form.dim is 0 (at least 1)");
+    own->basis_dim = own->basis_dim ? own->basis_dim : own->dim;
+    return VQ_OK;
+}
+
+static void apply(float *codewords, const float *basis, size_t count, const float *map,
+                  const float *bias, uint32_t r, uint32_t d)
+{
+    for (size_t k = 0; k < count; k++) {
+        float *restrict c = codewords + k * d;
+        const float *q = basis + k * r;
+        if (bias)
+            memcpy(c, bias, d * sizeof *c);
+        else
+            memset(c, 0, d * sizeof *c);
+        for (uint32_t i = 0; i < r; i++) {
+            const float *restrict w = map + (size_t)i * d;
+            for (uint32_t j = 0; j < d; j++)
+                c[j] += q[i] * w[j];
+        }
+    }
+}
+
+void vqi_simvq_apply(float *codewords, const float *basis, size_t count, const float *map,
+                     const float *bias, uint32_t r, uint32_t d, int threads)
+{
+    const size_t pieces = (count + PIECE - 1) / PIECE;
+#pragma omp parallel for schedule(static) num_threads(vqi_threads(threads, pieces / 8 + 1))
+    for (size_t p = 0; p < pieces; p++) {
+        const size_t first = p * PIECE, some = count - first < PIECE ? count - first : PIECE;
+        apply(codewords + first * d, basis + first * r, some, map, bias, r, d);
+    }
+}
+
+vq_status vqi_simvq_codewords(float *codewords, const vq_simvq_form *form, const float *map,
+                              const float *bias)
+{
+    const uint32_t r = form->basis_dim, d = form->dim;
+    const size_t pieces = ((size_t)form->k + PIECE - 1) / PIECE;
+    const int threads = vqi_threads(0, pieces / 8 + 1);
+    float *rows = vqi_alloc((size_t)threads * PIECE, (size_t)r * sizeof *rows);
+    if (!rows)
+        return vqi_fail_nomem((unsigned long long)threads * PIECE * r * sizeof *rows);
+#pragma omp parallel num_threads(threads)
+    {
+        float *own = rows + (size_t)omp_get_thread_num() * PIECE * r;
+#pragma omp for schedule(static)
+        for (size_t p = 0; p < pieces; p++) {
+            const size_t first = p * PIECE,
+                         count = form->k - first < PIECE ? form->k - first : PIECE;
+            vq_simvq_basis(own, form->seed, r, (uint32_t)first, count);
+            apply(codewords + first * d, own, count, map, bias, r, d);
+        }
+    }
+    vqi_free(rows);
+    return VQ_OK;
+}
+
+static void simvq_free(vq_quantizer *base)
+{
+    simvq_quantizer *q = (simvq_quantizer *)base;
+    vqi_free(q->map);
+    vqi_free(q->bias);
+    vq_codebook_free(q->effective);
+    vqi_free(q);
+}
+
+static vq_status check_finite(const float *values, size_t count, const char *what)
+{
+    for (size_t i = 0; values && i < count; i++)
+        if (!isfinite(values[i]))
+            return vqi_fail(VQ_E_NONFINITE, "the %s of SimVQ holds a NaN or an infinity", what);
+    return VQ_OK;
+}
+
+static vq_status make_codebook(simvq_quantizer *q)
+{
+    size_t count;
+    float *codewords =
+        vqi_mul(&count, q->form.k, q->form.dim) ? vqi_alloc(count, sizeof *codewords) : NULL;
+    if (!codewords)
+        return vqi_fail_nomem((unsigned long long)q->form.k * q->form.dim * sizeof *codewords);
+    vq_status status = vqi_simvq_codewords(codewords, &q->form, q->map, q->bias);
+    if (!status)
+        status = vq_codebook_create(&q->effective, codewords, q->form.k, q->form.dim,
+                                    VQ_METRIC_EUCLIDEAN, VQ_DTYPE_F32);
+    vqi_free(codewords);
+    return status;
+}
+
+vq_status vq_simvq_create(vq_quantizer **out, const vq_simvq_form *form, const float *map,
+                          const float *bias)
+{
+    vq_simvq_form own;
+    size_t count;
+    *out = NULL;
+    vq_status status = vqi_simvq_check(&own, form);
+    if (!status && !map)
+        status = vqi_fail(VQ_E_ARG, "SimVQ without a map");
+    if (!status && !vqi_mul(&count, own.basis_dim, own.dim))
+        status = vqi_fail(VQ_E_ARG, "a map of %u x %u", own.basis_dim, own.dim);
+    if (!status)
+        status = check_finite(map, count, "map");
+    if (!status)
+        status = check_finite(bias, own.dim, "bias");
+    if (status)
+        return status;
+    simvq_quantizer *q = vqi_calloc(1, sizeof *q);
+    if (!q)
+        return vqi_fail_nomem(sizeof *q);
+    q->base = (vq_quantizer){&vqi_simvq_kind, own.dim, 1};
+    q->form = own;
+    q->map = vqi_alloc(count, sizeof *q->map);
+    q->bias = bias ? vqi_alloc(own.dim, sizeof *q->bias) : NULL;
+    if (q->map && (q->bias || !bias)) {
+        memcpy(q->map, map, count * sizeof *map);
+        if (bias)
+            memcpy(q->bias, bias, own.dim * sizeof *bias);
+        status = make_codebook(q);
+    } else {
+        status = vqi_fail_nomem((unsigned long long)count * sizeof *map);
+    }
+    if (status) {
+        simvq_free(&q->base);
+        return status;
+    }
+    *out = &q->base;
+    return VQ_OK;
+}
+
+static const simvq_quantizer *as_simvq(const vq_quantizer *q)
+{
+    return q->kind == &vqi_simvq_kind ? (const simvq_quantizer *)q : NULL;
+}
+
+vq_status vq_simvq_get_form(vq_simvq_form *out, const vq_quantizer *simvq)
+{
+    const simvq_quantizer *q = as_simvq(simvq);
+    if (!q)
+        return vqi_fail(VQ_E_ARG, "a %s quantizer is no SimVQ", vq_quantizer_kind(simvq));
+    *out = q->form;
+    return VQ_OK;
+}
+
+const float *vq_simvq_map(const vq_quantizer *simvq)
+{
+    const simvq_quantizer *q = as_simvq(simvq);
+    return q ? q->map : NULL;
+}
+
+const float *vq_simvq_bias(const vq_quantizer *simvq)
+{
+    const simvq_quantizer *q = as_simvq(simvq);
+    return q ? q->bias : NULL;
+}
+
+static uint32_t simvq_k(const vq_quantizer *q, uint32_t level)
+{
+    (void)level;
+    return ((const simvq_quantizer *)q)->form.k;
+}
+
+static const vq_codebook *effective(const vq_quantizer *q, uint32_t level)
+{
+    (void)level;
+    return ((const simvq_quantizer *)q)->effective;
+}
+
+static size_t simvq_workspace(const vq_quantizer *q, size_t n, const vq_quantize_opts *opts)
+{
+    return vq_nearest_workspace(effective(q, 0), n, opts->threads);
+}
+
+static vq_status simvq_quantize(uint32_t *codes, const vq_quantizer *q, const float *x, size_t n,
+                                const vq_quantize_opts *opts)
+{
+    vq_search_opts search = VQ_SEARCH_OPTS_INIT;
+    search.threads = opts->threads;
+    search.workspace = opts->workspace;
+    search.workspace_size = opts->workspace_size;
+    return vq_nearest(codes, NULL, effective(q, 0), x, n, &search);
+}
+
+static vq_status simvq_dequantize(float *x, const vq_quantizer *q, const uint32_t *codes, size_t n,
+                                  const vq_quantize_opts *opts)
+{
+    const float *codewords = vq_codebook_codewords(effective(q, 0));
+    const size_t d = q->dim;
+    (void)opts;
+    for (size_t i = 0; i < n; i++)
+        memcpy(x + i * d, codewords + codes[i] * d, d * sizeof *x);
+    return VQ_OK;
+}
+
+static vq_status simvq_save(vq_tensors *tensors, const vq_quantizer *base, const char *prefix)
+{
+    const simvq_quantizer *q = (const simvq_quantizer *)base;
+    const size_t shape[2] = {q->form.basis_dim, q->form.dim};
+    char name[VQI_NAME_SIZE];
+    vq_status status = vqi_quantizer_name(name, prefix, "generator");
+    if (!status)
+        status = vq_tensors_set(tensors, name, GENERATOR);
+    if (!status)
+        status = vqi_quantizer_name(name, prefix, "seed");
+    if (!status)
+        status = vq_tensors_set_uint(tensors, name, q->form.seed);
+    if (!status)
+        status = vqi_quantizer_name(name, prefix, "k");
+    if (!status)
+        status = vq_tensors_set_uint(tensors, name, q->form.k);
+    if (!status)
+        status = vqi_quantizer_name(name, prefix, "map");
+    if (!status)
+        status = vq_tensors_add(NULL, tensors, name, VQ_DTYPE_F32, 2, shape, q->map);
+    if (status || !q->bias)
+        return status;
+    status = vqi_quantizer_name(name, prefix, "bias");
+    return status ? status
+                  : vq_tensors_add(NULL, tensors, name, VQ_DTYPE_F32, 1, shape + 1, q->bias);
+}
+
+static vq_status find_tensor(const vq_tensor **out, const vq_tensors *tensors, const char *prefix,
+                             const char *rest, uint32_t ndim, int optional)
+{
+    char name[VQI_NAME_SIZE];
+    const vq_status status = vqi_quantizer_name(name, prefix, rest);
+    if (status)
+        return status;
+    const vq_tensor *tensor = vq_tensors_find(tensors, name);
+    *out = tensor;
+    if (!tensor && optional)
+        return VQ_OK;
+    if (!tensor)
+        return vqi_fail(VQ_E_FORMAT, "tensor \"%s\" is missing", name);
+    if (tensor->dtype != VQ_DTYPE_F32)
+        return vqi_fail(VQ_E_FORMAT, "tensor \"%s\" is %s, not F32", name,
+                        vq_dtype_name(tensor->dtype));
+    if (tensor->ndim != ndim)
+        return vqi_fail(VQ_E_FORMAT, "tensor \"%s\" has %u dimensions, not %u", name, tensor->ndim,
+                        ndim);
+    return VQ_OK;
+}
+
+static vq_status load_settings(vq_simvq_form *form, const vq_tensors *tensors, const char *prefix,
+                               const vq_limits *limits)
+{
+    char name[VQI_NAME_SIZE];
+    uint64_t k = 0;
+    vq_status status = vqi_quantizer_name(name, prefix, "generator");
+    if (status)
+        return status;
+    const char *generator = vq_tensors_get(tensors, name);
+    if (!generator)
+        return vqi_fail(VQ_E_FORMAT, "setting \"%s\" is missing", name);
+    if (strcmp(generator, GENERATOR) != 0)
+        return vqi_fail(VQ_E_UNSUPPORTED, "setting \"%s\" is \"%.40s\" (this library knows %s)",
+                        name, generator, GENERATOR);
+    status = vqi_quantizer_name(name, prefix, "seed");
+    if (!status)
+        status = vq_tensors_get_uint(&form->seed, tensors, name, 0, UINT64_MAX);
+    if (!status)
+        status = vqi_quantizer_name(name, prefix, "k");
+    if (!status)
+        status = vq_tensors_get_uint(&k, tensors, name, 1, VQI_MAX_CODEWORDS);
+    if (!status && k > limits->max_codewords)
+        status = vqi_fail(VQ_E_LIMIT, "setting \"%s\": %llu codewords (the limit is %u)", name,
+                          (unsigned long long)k, limits->max_codewords);
+    form->k = (uint32_t)k;
+    return status;
+}
+
+static vq_status load_shapes(vq_simvq_form *form, const vq_tensor *map, const vq_tensor *bias,
+                             const vq_limits *limits)
+{
+    const size_t r = map->shape[0], d = map->shape[1];
+    if (!r || !d)
+        return vqi_fail(VQ_E_FORMAT, "tensor \"%s\" is [%zu, %zu]: an empty map", map->name, r, d);
+    if (r > limits->max_dim || d > limits->max_dim)
+        return vqi_fail(VQ_E_LIMIT, "tensor \"%s\" is [%zu, %zu] (the limit is %u)", map->name, r,
+                        d, limits->max_dim);
+    if (bias && bias->shape[0] != d)
+        return vqi_fail(VQ_E_FORMAT, "tensor \"%s\" has %zu elements for codewords of %zu",
+                        bias->name, bias->shape[0], d);
+    /* The codewords are no bytes of the file; with what the search makes of them they take three times their size. */
+    if (form->k > limits->max_alloc_bytes / (3 * sizeof(float)) / d)
+        return vqi_fail(VQ_E_LIMIT,
+                        "a search of %u codewords of %zu floats takes more than "
+                        "max_alloc_bytes",
+                        form->k, d);
+    form->basis_dim = (uint32_t)r;
+    form->dim = (uint32_t)d;
+    return VQ_OK;
+}
+
+static vq_status simvq_load(vq_quantizer **out, const vq_tensors *tensors, const char *prefix,
+                            const vq_limits *limits)
+{
+    vq_simvq_form form = VQ_SIMVQ_FORM_INIT;
+    const vq_tensor *map = NULL, *bias = NULL;
+    vq_status status = load_settings(&form, tensors, prefix, limits);
+    if (!status)
+        status = find_tensor(&map, tensors, prefix, "map", 2, 0);
+    if (!status)
+        status = find_tensor(&bias, tensors, prefix, "bias", 1, 1);
+    if (!status)
+        status = load_shapes(&form, map, bias, limits);
+    return status ? status : vq_simvq_create(out, &form, map->data, bias ? bias->data : NULL);
+}
+
+const vqi_quantizer_kind vqi_simvq_kind = {
+    .name = "simvq",
+    .free = simvq_free,
+    .k = simvq_k,
+    .codebook = effective,
+    .workspace = simvq_workspace,
+    .quantize = simvq_quantize,
+    .dequantize = simvq_dequantize,
+    .save = simvq_save,
+    .load = simvq_load,
+    .from_codebooks = NULL,
+};

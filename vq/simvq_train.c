@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* SimVQ in closed form: codes and statistics, then the least squares of the map. */
+#include <math.h>
+#include <string.h>
+
+#include "vq/cholesky_internal.h"
+#include "vq/error_internal.h"
+#include "vq/kmeans_stats_internal.h"
+#include "vq/memory_internal.h"
+#include "vq/options_internal.h"
+#include "vq/parallel_internal.h"
+#include "vq/random_internal.h"
+#include "vq/simvq_internal.h"
+#include "vq/source_internal.h"
+
+enum { DEFAULT_ITERATIONS = 25, CHUNK = 4096 };
+static const double default_tolerance = 1e-4, default_ridge = 1e-6, most_ridge = 1e6;
+
+typedef struct training {
+    vq_simvq_train_opts opts;
+    vq_simvq_form form;
+    vq_source source;
+    float *map, *bias;    /* bias NULL if there is none */
+    float *basis;         /* k x r */
+    double *weight, *sum; /* k, k x d */
+    vqi_simvq_solver solver;
+} training;
+
+static vq_status check_ridge(double *ridge)
+{
+    if (!(*ridge >= 0) || *ridge > most_ridge)
+        return vqi_fail(VQ_E_ARG, "a ridge of %g (0 to %g)", *ridge, most_ridge);
+    *ridge = *ridge > 0 ? *ridge : default_ridge;
+    return VQ_OK;
+}
+
+static vq_status check_options(training *t, const vq_simvq_train_opts *opts)
+{
+    vq_simvq_train_opts *o = &t->opts;
+    vq_status status = vqi_options(o, sizeof *o, opts, "vq_simvq_train_opts");
+    if (status)
+        return status;
+    if (o->threads < 0)
+        return vqi_fail(VQ_E_ARG, "vq_simvq_train_opts.threads is %d (0 = all)", o->threads);
+    if (o->start != VQ_SIMVQ_START_MOMENTS && o->start != VQ_SIMVQ_START_UNIFORM)
+        return vqi_fail(VQ_E_ARG, "vq_simvq_train_opts.start is %d (see vq_simvq_start)",
+                        (int)o->start);
+    if (isnan(o->tolerance))
+        return vqi_fail(VQ_E_ARG, "vq_simvq_train_opts.tolerance is not a number");
+    o->max_iterations = o->max_iterations ? o->max_iterations : DEFAULT_ITERATIONS;
+    o->tolerance = o->tolerance == 0 ? default_tolerance : o->tolerance;
+    status = check_ridge(&o->ridge);
+    if (status)
+        return status;
+    const vq_simvq_form form = {sizeof form, o->k, t->source.d, o->basis_dim, o->seed};
+    if (!t->source.n)
+        return vqi_fail(VQ_E_ARG, "SimVQ on no rows (give some)");
+    return vqi_simvq_check(&t->form, &form);
+}
+
+static vq_status make_room(training *t)
+{
+    const size_t k = t->form.k, r = t->form.basis_dim, d = t->form.dim;
+    size_t square = 0, rows = 0, map = 0;
+    if (vqi_mul(&square, k, r) && vqi_mul(&rows, k, d) && vqi_mul(&map, r, d)) {
+        t->map = vqi_alloc(map, sizeof *t->map);
+        t->bias = t->opts.no_bias ? NULL : vqi_calloc(d, sizeof *t->bias);
+        t->basis = vqi_alloc(square, sizeof *t->basis);
+        t->weight = vqi_alloc(k, sizeof *t->weight);
+        t->sum = vqi_alloc(rows, sizeof *t->sum);
+    }
+    if (!t->map || (!t->bias && !t->opts.no_bias) || !t->basis || !t->weight || !t->sum)
+        return vqi_fail_nomem((unsigned long long)k * (r + 2 * d) * sizeof *t->map);
+    vq_simvq_basis(t->basis, t->form.seed, t->form.basis_dim, 0, k);
+    return vqi_simvq_solver_create(&t->solver, t->form.k, t->form.basis_dim, t->form.dim,
+                                   t->bias != NULL);
+}
+
+static void clear(training *t)
+{
+    vqi_free(t->map);
+    vqi_free(t->bias);
+    vqi_free(t->basis);
+    vqi_free(t->weight);
+    vqi_free(t->sum);
+    vqi_simvq_solver_clear(&t->solver);
+}
+
+void vqi_simvq_start_uniform(float *map, float *bias, uint32_t r, uint32_t d, uint64_t seed)
+{
+    const double bound = 1 / sqrt((double)r);
+    vqi_random random = vqi_random_from(seed);
+    for (size_t i = 0; i < (size_t)r * d; i++)
+        map[i] = (float)(bound * (2 * vqi_random_uniform(&random) - 1));
+    for (uint32_t j = 0; bias && j < d; j++)
+        bias[j] = (float)(bound * (2 * vqi_random_uniform(&random) - 1));
+}
+
+/* The sums over rows of (x - origin) and of (x - origin)'(x - origin); the origin is the first row. */
+static vq_status find_moments(double *mean, double *square, const training *t, float *buffer)
+{
+    const vq_source *source = &t->source;
+    const size_t d = source->d;
+    double *centred = vqi_alloc(CHUNK * d, sizeof *centred);
+    float *origin = vqi_alloc(d, sizeof *origin);
+    vq_status status = centred && origin ? VQ_OK : vqi_fail_nomem(CHUNK * d * sizeof *centred);
+    for (size_t first = 0; first < source->n && !status; first += CHUNK) {
+        const size_t count = source->n - first < CHUNK ? source->n - first : CHUNK;
+        const float *rows;
+        status = vqi_source_read(&rows, source, buffer, first, count);
+        if (status)
+            break;
+        if (!first)
+            memcpy(origin, rows, d * sizeof *rows);
+        for (size_t i = 0; i < count * d; i++) {
+            if (!isfinite(rows[i]) && !status)
+                status =
+                    vqi_fail(VQ_E_NONFINITE, "row %zu holds a NaN or an infinity", first + i / d);
+            centred[i] = (double)rows[i] - (double)origin[i % d];
+        }
+        vqi_source_done(source, first, count);
+#pragma omp parallel for schedule(dynamic) num_threads(vqi_threads(t->opts.threads, d))
+        for (size_t i = 0; i < d; i++)
+            for (size_t k = 0; k < count; k++) {
+                const double *restrict row = centred + k * d, own = row[i];
+                double *restrict out = square + i * d;
+                mean[i] += own;
+                for (size_t j = 0; j <= i; j++)
+                    out[j] += own * row[j];
+            }
+    }
+    for (size_t i = 0; i < d && !status; i++)
+        for (size_t j = 0; j <= i; j++) {
+            square[i * d + j] = square[i * d + j] / (double)source->n -
+                                mean[i] / (double)source->n * (mean[j] / (double)source->n);
+            square[j * d + i] = square[i * d + j];
+        }
+    for (size_t i = 0; i < d && !status; i++)
+        mean[i] = mean[i] / (double)source->n + (double)origin[i];
+    vqi_free(centred);
+    vqi_free(origin);
+    return status;
+}
+
+/* The covariance of q W is W'W / r: let it be that of the rows, as far as r dimensions can. Without a bias the
+ * second moments about 0 are matched instead. */
+static vq_status start_with_moments(training *t)
+{
+    const size_t r = t->form.basis_dim, d = t->form.dim;
+    double *square = vqi_calloc(d * d, sizeof *square), *mean = vqi_calloc(d, sizeof *mean);
+    double *factor = vqi_alloc(d * r, sizeof *factor);
+    float *buffer = t->source.memory ? NULL : vqi_alloc(CHUNK * d, sizeof *buffer);
+    vq_status status = square && mean && factor && (buffer || t->source.memory)
+                           ? find_moments(mean, square, t, buffer)
+                           : vqi_fail_nomem((unsigned long long)d * (d + r) * sizeof *square);
+    if (!status) {
+        for (size_t i = 0; !t->bias && i < d; i++)
+            for (size_t j = 0; j < d; j++)
+                square[i * d + j] += mean[i] * mean[j];
+        vqi_cholesky_pivoted(factor, square, d, r);
+        for (size_t i = 0; i < r; i++)
+            for (size_t j = 0; j < d; j++)
+                t->map[i * d + j] = (float)(sqrt((double)r) * factor[j * r + i]);
+        for (size_t j = 0; t->bias && j < d; j++)
+            t->bias[j] = (float)mean[j];
+    }
+    vqi_free(square);
+    vqi_free(mean);
+    vqi_free(factor);
+    vqi_free(buffer);
+    return status;
+}
+
+static void read_cells(double *weight, double *sum, const vq_kmeans_stats *stats, int threads)
+{
+    const uint32_t k = stats->form.k, d = stats->form.d;
+#pragma omp parallel for schedule(static) num_threads(vqi_threads(threads, k / 256 + 1))
+    for (uint32_t c = 0; c < k; c++) {
+        weight[c] = vqi_stats_weight(stats, c);
+        for (size_t j = 0; j < d; j++)
+            sum[(size_t)c * d + j] = vqi_exact_value(stats->sum + (size_t)c * d + j, (size_t)k * d,
+                                                     &stats->sum_grid, stats->limbs);
+    }
+}
+
+static vq_status find_largest(double *largest, const training *t, const vq_codebook *codebook)
+{
+    const vq_source *source = &t->source;
+    const size_t d = source->d;
+    uint32_t bits = vqi_largest_bits(vq_codebook_codewords(codebook), (size_t)t->form.k * d);
+    float *buffer = source->memory ? NULL : vqi_alloc(CHUNK * d, sizeof *buffer);
+    vq_status status =
+        buffer || source->memory ? VQ_OK : vqi_fail_nomem(CHUNK * d * sizeof *buffer);
+    for (size_t first = 0; first < source->n && !status; first += CHUNK) {
+        const size_t count = source->n - first < CHUNK ? source->n - first : CHUNK;
+        const float *rows;
+        status = vqi_source_read(&rows, source, buffer, first, count);
+        if (status)
+            break;
+        const uint32_t some = vqi_largest_bits(rows, count * d);
+        bits = some > bits ? some : bits;
+        vqi_source_done(source, first, count);
+    }
+    vqi_free(buffer);
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    if (!status && !isfinite(value))
+        status = vqi_fail(VQ_E_NONFINITE, "the rows hold a NaN or an infinity");
+    /* Codewords may move a little farther out than they are now. */
+    *largest = value > 0 ? 4 * (double)value : 1;
+    return status;
+}
+
+static vq_status tell(const training *t, uint32_t iteration, double mse)
+{
+    const vq_kmeans_progress progress = {iteration, t->opts.max_iterations, t->form.k, t->form.k,
+                                         mse};
+    if (t->opts.progress && t->opts.progress(t->opts.progress_context, &progress))
+        return vqi_fail(VQ_E_CANCELLED, "the training of SimVQ was stopped after iteration %u",
+                        iteration);
+    return VQ_OK;
+}
+
+static void fill_report(vq_kmeans_report *report, const vq_kmeans_stats *stats)
+{
+    const double total = (double)vq_kmeans_stats_total(stats);
+    for (uint32_t c = 0; c < stats->form.k; c++) {
+        const double share = (double)stats->rows[c] / total;
+        report->used += stats->rows[c] > 0;
+        report->entropy_bits -= share > 0 ? share * log2(share) : 0;
+    }
+    report->dead = stats->form.k - report->used;
+    report->utilisation = (double)report->used / stats->form.k;
+    report->perplexity = exp2(report->entropy_bits);
+}
+
+/* The codes of all rows under q, as statistics; and the MSE. */
+static vq_status assign(double *mse, vq_kmeans_stats *stats, const training *t,
+                        const vq_quantizer *q)
+{
+    vqi_stats_reset(stats);
+    const vq_status status = vq_kmeans_stats_accumulate(stats, vq_quantizer_codebook(q, 0),
+                                                        &t->source, 0, NULL, t->opts.threads);
+    *mse = vq_kmeans_stats_objective(stats) / (double)t->source.n / t->form.dim;
+    if (!status && !isfinite(*mse))
+        return vqi_fail(VQ_E_NONFINITE, "the squared distances overflow (scale the rows down)");
+    return status;
+}
+
+static vq_status make_stats(vq_kmeans_stats **stats, const training *t, const vq_quantizer *q)
+{
+    vq_kmeans_stats_opts opts = VQ_KMEANS_STATS_OPTS_INIT;
+    const vq_status status = find_largest(&opts.largest_value, t, vq_quantizer_codebook(q, 0));
+    return status ? status : vq_kmeans_stats_create(stats, vq_quantizer_codebook(q, 0), &opts);
+}
+
+static vq_status iterate(vq_quantizer **best, vq_kmeans_report *report, training *t)
+{
+    vq_kmeans_stats *stats = NULL, *next_stats = NULL;
+    vq_status status = vq_simvq_create(best, &t->form, t->map, t->bias);
+    if (!status)
+        status = make_stats(&stats, t, *best);
+    if (!status)
+        status = vqi_stats_create(&next_stats, &stats->form);
+    if (!status)
+        status = assign(&report->mse[0], stats, t, *best);
+    if (!status)
+        status = tell(t, 0, report->mse[0]);
+    while (!status && !report->converged && report->iterations < t->opts.max_iterations) {
+        const double before = report->mse[report->iterations];
+        double after = 0;
+        vq_quantizer *next = NULL;
+        read_cells(t->weight, t->sum, stats, t->opts.threads);
+        status = vqi_simvq_solve(t->map, t->bias, &t->solver, t->basis, t->weight, t->sum,
+                                 t->opts.ridge, t->opts.threads);
+        if (!status)
+            status = vq_simvq_create(&next, &t->form, t->map, t->bias);
+        if (!status)
+            status = assign(&after, next_stats, t, next);
+        if (status || !(after < before)) {
+            vq_quantizer_free(next);
+            report->converged = 1;
+            break;
+        }
+        vq_quantizer_free(*best);
+        *best = next;
+        vq_kmeans_stats *swap = stats;
+        stats = next_stats;
+        next_stats = swap;
+        report->mse[++report->iterations] = after;
+        report->converged = before - after < t->opts.tolerance * before;
+        status = tell(t, report->iterations, after);
+    }
+    if (!status)
+        fill_report(report, stats);
+    vq_kmeans_stats_free(stats);
+    vq_kmeans_stats_free(next_stats);
+    return status;
+}
+
+vq_status vq_simvq_train_source(vq_quantizer **out, vq_kmeans_report *report,
+                                const vq_source *source, const vq_simvq_train_opts *opts)
+{
+    training t = {0};
+    vq_kmeans_report own = {0};
+    vq_quantizer *q = NULL;
+    *out = NULL;
+    vq_status status = vqi_source_check(&t.source, source);
+    if (!status)
+        status = check_options(&t, opts);
+    if (!status)
+        status = make_room(&t);
+    if (!status) {
+        own.mse = vqi_calloc((size_t)t.opts.max_iterations + 1, sizeof *own.mse);
+        if (!own.mse)
+            status = vqi_fail_nomem(t.opts.max_iterations * sizeof *own.mse);
+    }
+    if (!status && t.opts.start == VQ_SIMVQ_START_UNIFORM)
+        vqi_simvq_start_uniform(t.map, t.bias, t.form.basis_dim, t.form.dim, t.form.seed);
+    else if (!status)
+        status = start_with_moments(&t);
+    if (!status)
+        status = iterate(&q, &own, &t);
+    clear(&t);
+    if (status) {
+        vq_quantizer_free(q);
+        vq_kmeans_report_clear(&own);
+        return status;
+    }
+    *out = q;
+    if (report)
+        *report = own;
+    else
+        vq_kmeans_report_clear(&own);
+    return VQ_OK;
+}
+
+vq_status vq_simvq_train(vq_quantizer **out, vq_kmeans_report *report, const float *x, size_t n,
+                         uint32_t d, const vq_simvq_train_opts *opts)
+{
+    const vq_source source = vq_source_from_memory(x, n, d);
+    return vq_simvq_train_source(out, report, &source, opts);
+}
+
+static vq_status check_stats(vq_simvq_form *form, const vq_quantizer *simvq,
+                             const vq_kmeans_stats *stats)
+{
+    const vq_status status = vq_simvq_get_form(form, simvq);
+    if (status)
+        return status;
+    if (stats->form.k != form->k || stats->form.d != form->dim ||
+        stats->form.metric != VQ_METRIC_EUCLIDEAN)
+        return vqi_fail(
+            VQ_E_ARG, "statistics of %u codewords of %u floats, %s, for SimVQ of %u of %u",
+            stats->form.k, stats->form.d, vq_metric_name(stats->form.metric), form->k, form->dim);
+    if (!vq_kmeans_stats_total(stats))
+        return vqi_fail(VQ_E_ARG, "statistics of no rows");
+    return VQ_OK;
+}
+
+vq_status vq_simvq_update(vq_quantizer **out, const vq_quantizer *simvq,
+                          const vq_kmeans_stats *stats, double ridge, int threads)
+{
+    training t = {.opts = {.no_bias = !vq_simvq_bias(simvq)}};
+    *out = NULL;
+    vq_status status = check_stats(&t.form, simvq, stats);
+    if (!status)
+        status = check_ridge(&ridge);
+    if (!status && threads < 0)
+        status = vqi_fail(VQ_E_ARG, "threads is %d (0 = all)", threads);
+    if (!status)
+        status = make_room(&t);
+    if (!status) {
+        read_cells(t.weight, t.sum, stats, threads);
+        status =
+            vqi_simvq_solve(t.map, t.bias, &t.solver, t.basis, t.weight, t.sum, ridge, threads);
+    }
+    if (!status)
+        status = vq_simvq_create(out, &t.form, t.map, t.bias);
+    clear(&t);
+    return status;
+}
+
+vq_status vq_simvq_shrink(vq_codebook **out, const vq_quantizer *simvq,
+                          const vq_kmeans_stats *stats, double t)
+{
+    vq_simvq_form form;
+    *out = NULL;
+    const vq_status status = check_stats(&form, simvq, stats);
+    if (status)
+        return status;
+    if (!(t >= 0))
+        return vqi_fail(VQ_E_ARG, "a shrinkage of %g rows (0 or more)", t);
+    const size_t k = form.k, d = form.dim;
+    const float *centre = vq_codebook_codewords(vq_quantizer_codebook(simvq, 0));
+    float *codewords = vqi_alloc(k * d, sizeof *codewords); /* such a codebook exists */
+    if (!codewords)
+        return vqi_fail_nomem(k * d * sizeof *codewords);
+    for (size_t c = 0; c < k; c++) {
+        const double weight = vqi_stats_weight(stats, (uint32_t)c), share = weight / (weight + t);
+        for (size_t j = 0; j < d; j++) {
+            const double from = (double)centre[c * d + j];
+            const double mean = weight > 0 ? vqi_exact_value(stats->sum + c * d + j, k * d,
+                                                             &stats->sum_grid, stats->limbs) /
+                                                 weight
+                                           : from;
+            codewords[c * d + j] = (float)(weight > 0 ? from + share * (mean - from) : from);
+        }
+    }
+    const vq_status made =
+        vq_codebook_create(out, codewords, form.k, form.dim, VQ_METRIC_EUCLIDEAN, VQ_DTYPE_F32);
+    vqi_free(codewords);
+    return made;
+}
