@@ -4,6 +4,7 @@ set(LIBVQ_PUBLIC_HEADERS
     vq/codebook.h
     vq/cpu.h
     vq/export.h
+    vq/gradients.h
     vq/kmeans.h
     vq/kmeans_1d.h
     vq/kmeans_balanced.h
@@ -17,6 +18,7 @@ set(LIBVQ_PUBLIC_HEADERS
     vq/scalar.h
     vq/signal.h
     vq/simvq.h
+    vq/simvq_learn.h
     vq/source.h
     vq/status.h
     vq/tensors.h
