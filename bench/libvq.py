@@ -21,6 +21,16 @@ class LfqOpts(ctypes.Structure):
                 ("levels", ctypes.c_uint32), ("dims", ctypes.c_void_p)]
 
 
+class SimvqForm(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_size_t), ("k", ctypes.c_uint32), ("dim", ctypes.c_uint32),
+                ("basis_dim", ctypes.c_uint32), ("seed", ctypes.c_uint64)]
+
+
+class LossWeights(ctypes.Structure):
+    """Named for what they pull."""
+    _fields_ = [("codebook", ctypes.c_double), ("commitment", ctypes.c_double)]
+
+
 def floats(array):
     return numpy.ascontiguousarray(array, numpy.float32)
 
@@ -38,6 +48,7 @@ class Library:
         self.lib = ctypes.CDLL(str(build / "libvq.so"))
         self.lib.vq_last_error.restype = ctypes.c_char_p
         self.lib.vq_version.restype = ctypes.c_char_p
+        self.lib.vq_loss_forward.restype = ctypes.c_double
         self.version = self.lib.vq_version().decode()
 
     def call(self, name, *arguments):
@@ -66,6 +77,48 @@ class Library:
                       pointer(codebooks[level]), ctypes.c_uint32(k), ctypes.c_uint32(d), EUCLIDEAN, F32)
         self.call("vq_residual_create", ctypes.byref(out), parts, ctypes.c_uint32(levels))
         return Quantizer(self, out, d, levels)
+
+    def simvq(self, seed, k, weights):
+        """weights: W, r x d, the transpose of a torch Linear's"""
+        weights, out = floats(weights), ctypes.c_void_p()
+        form = SimvqForm(ctypes.sizeof(SimvqForm), k, weights.shape[1], weights.shape[0], seed)
+        self.call("vq_simvq_create", ctypes.byref(out), ctypes.byref(form), pointer(weights), None)
+        return Quantizer(self, out, weights.shape[1], 1)
+
+    def simvq_basis(self, seed, k, r):
+        rows = numpy.empty((k, r), numpy.float32)
+        self.lib.vq_simvq_basis(pointer(rows), ctypes.c_uint64(seed), ctypes.c_uint32(r), ctypes.c_uint32(0),
+                                ctypes.c_size_t(k))
+        return rows
+
+    def estimate_backward(self, upstream, x, q, rotation):
+        """The gradient at x of what a gradient at q stands for."""
+        upstream, x, q, out = floats(upstream), floats(x), floats(q), numpy.zeros_like(floats(x))
+        self.lib.vq_estimate_backward(pointer(out), pointer(upstream), pointer(x), pointer(q), ctypes.c_size_t(len(x)),
+                                      ctypes.c_size_t(x.shape[1]), ctypes.c_int(rotation))
+        return out
+
+    def loss(self, x, q, codebook, commitment):
+        """(loss, gradient at x, gradient at q)"""
+        x, q, weights = floats(x), floats(q), LossWeights(codebook, commitment)
+        n, d, of_x, of_q = len(x), x.shape[1], numpy.zeros_like(x), numpy.zeros_like(q)
+        loss = self.lib.vq_loss_forward(pointer(x), pointer(q), ctypes.c_size_t(n), ctypes.c_size_t(d),
+                                        ctypes.byref(weights))
+        self.lib.vq_loss_backward(pointer(of_x), pointer(of_q), pointer(x), pointer(q), ctypes.c_size_t(n),
+                                  ctypes.c_size_t(d), ctypes.byref(weights), ctypes.c_double(1))
+        return loss, of_x, of_q
+
+    def simvq_map_gradient(self, codes, of_q, basis, weights):
+        """The gradient at W of one at the codewords that were looked up."""
+        of_q, basis, weights = floats(of_q), floats(basis), floats(weights)
+        codes = numpy.ascontiguousarray(codes, numpy.uint32)
+        (k, r), d = basis.shape, weights.shape[1]
+        of_codewords, of_map = numpy.zeros((k, d), numpy.float32), numpy.zeros_like(weights)
+        self.lib.vq_lookup_backward(pointer(of_codewords), pointer(of_q), pointer(codes), ctypes.c_size_t(len(of_q)),
+                                    ctypes.c_size_t(d))
+        self.lib.vq_simvq_backward(pointer(of_map), None, None, pointer(of_codewords), pointer(basis),
+                                   pointer(weights), ctypes.c_size_t(k), ctypes.c_uint32(r), ctypes.c_uint32(d), 0)
+        return of_map
 
 
 class Quantizer:

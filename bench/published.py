@@ -176,9 +176,62 @@ def residual(vq, random, rows):
         yield f"d {d}, {levels} x {k}", same.mean(), output, None, speedup(quantizer, module, x)
 
 
+def compare_simvq(vq, random, rows, d, r, k, rotation):
+    """Codes, outputs, loss, and the gradients at the input and at the map of sum(output * upstream) + loss."""
+    x = random.standard_normal((rows, d)).astype(numpy.float32)
+    upstream = (random.standard_normal(x.shape) / rows).astype(numpy.float32)
+    module = package.SimVQ(dim=d, codebook_size=k, frozen_codebook_dim=r, rotation_trick=rotation)
+    basis = vq.simvq_basis(7, k, r)
+    module.frozen_codebook.copy_(torch.from_numpy(basis))
+    weights = module.code_transform.weight.detach().numpy().T.copy()
+    quantizer = vq.simvq(7, k, weights)
+    tensor = torch.from_numpy(x)[None].requires_grad_()
+    out, index, loss = module(tensor)
+    ((out * torch.from_numpy(upstream)[None]).sum() + loss).backward()
+    codes, theirs = quantizer.codes(x), index[0].numpy()[:, None]
+    check_ties(x, quantizer.vectors(numpy.arange(k)[:, None])[None], codes, theirs)
+    same = codes[:, 0] == theirs[:, 0]
+    q = quantizer.vectors(theirs)  # their codes, so that gradients are of the same function
+    output = relative(q, out[0].detach().numpy())
+    expect(output < 3e-6, f"outputs differ by {output:.2g}")
+    ours, of_x, of_q = vq.loss(x, q, 1, 0.25)
+    expect(abs(ours / loss.item() - 1) < 1e-5, f"losses {ours} and {loss.item()}")
+    of_x += vq.estimate_backward(upstream, x, q, int(rotation))
+    of_map = vq.simvq_map_gradient(theirs, of_q, basis, weights)
+    gradient = max(relative(of_x, tensor.grad[0].numpy()),
+                   relative(of_map, module.code_transform.weight.grad.numpy().T))
+    expect(gradient < 1e-4, f"gradients differ by {gradient:.2g}")
+    module.eval()
+    return same.mean(), output, gradient, speedup(quantizer, module, x)
+
+
+def simvq(vq, random, rows):
+    """SimVQ with its defaults but for the estimator: straight through, and (the default) the rotation trick."""
+    for d, r, k in ((16, 16, 1024), (64, 32, 4096)):
+        for rotation in (False, True):
+            yield (f"d {d}, K {k}, " + ("rot" if rotation else "STE"),
+                   *compare_simvq(vq, random, rows // 16, d, r, k, rotation))
+
+
+def rotation(vq, random, rows):
+    """The rotation trick by itself, on pairs of vectors at any angle and of lengths from 1/10 to 10."""
+    from vector_quantize_pytorch.vector_quantize_pytorch import rotate_to
+    for d in (2, 16, 128):
+        x, q, upstream = (random.standard_normal((rows // 16, d)).astype(numpy.float32) for _ in range(3))
+        x *= 10 ** random.uniform(-1, 1, (len(x), 1)).astype(numpy.float32)
+        tensor = torch.from_numpy(x).double().requires_grad_()
+        out = rotate_to(tensor, torch.from_numpy(q).double())
+        (out * torch.from_numpy(upstream).double()).sum().backward()
+        output = relative(q, out.detach().numpy())  # ours is q itself
+        gradient = relative(vq.estimate_backward(upstream, x, q, 1), tensor.grad.numpy())
+        expect(output < 1e-5, f"outputs differ by {output:.2g}")
+        expect(gradient < 1e-5, f"gradients differ by {gradient:.2g}")
+        yield f"d {d}", 1.0, output, gradient, None
+
+
 # Each: f(vq, random, rows) yields (which, share of equal codes, output difference, gradient difference or None,
 # speedup or None), and raises Difference.
-METHODS = [fsq, fsq_symmetric, lfq, bsq, residual]
+METHODS = [fsq, fsq_symmetric, lfq, bsq, residual, simvq, rotation]
 
 
 def number(value, form):
