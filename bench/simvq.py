@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bench/run simvq: SimVQ beside other codebooks, in a joint training, on fixed features, and at encoding.
+
+Joint training: a linear encoder and decoder learn together with each codebook on patches of photographs, by
+straight-through gradients; K = 4096, five seeds, 64 patches of other photographs for each code measure. LIBVQ_SIMVQ_K=65536
+is the long test, LIBVQ_SIMVQ_SEEDS=1 shortens it.
+
+Figures: plain_use and simvq_use (mean utilisation of the plain codebook with its published start, and of SimVQ as
+published), best_variant (the row of our variants, counted from 0 at the top of the table, that has a use of 95 % or more and
+the lowest reconstruction error), best_variant_use, error_vs_best_other (its reconstruction error over the lowest of the rows
+that are not ours), closed_form_time_ratio (time of the closed form over that of gradient
+steps, both from the published start to within 0.1 % of the lowest objective that gradient steps end at, of three learning
+rates the fastest), encode_time_vs_flat, model_bytes.
+"""
+import concurrent.futures
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy
+import PIL
+import PIL.Image
+
+TRAINING = 4 / 5  # of the pictures; the others measure
+
+# name, what it is, whether it is a variant of ours
+CODEBOOKS = [
+    ("plain", "plain, U(+-1/K) as published", False),
+    ("normal", "plain, N(0, 1/d)", False),
+    ("online", "k-means start, revival", False),
+    ("online-0.98", "the same, decay 0.98 (its best)", False),
+    ("simvq", "SimVQ as published", False),
+    ("both", "basis and map trained", False),
+    ("shrinkage", "shrinkage to SimVQ", True),
+    ("together", "shrinkage, basis and map", True),
+]
+
+
+def say(program, *arguments, threads=None):
+    """The lines of JSON that the program prints."""
+    environment = dict(os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {}))
+    run = subprocess.run([str(a) for a in [program, *arguments]], capture_output=True, text=True, env=environment)
+    if run.returncode:
+        sys.exit(run.stderr.strip())
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def write_pixels(folder, out):
+    """All pictures of 512 x 512 as raw bytes. Return how many."""
+    count = 0
+    with open(out, "wb") as file:
+        for path in sorted(folder.iterdir()):
+            with PIL.Image.open(path) as picture:
+                if picture.size == (512, 512):
+                    file.write(picture.convert("RGB").tobytes())
+                    count += 1
+    return count
+
+
+def joint(program, pixels, pictures, quick):
+    k = int(os.environ.get("LIBVQ_SIMVQ_K", 1024 if quick else 4096))
+    seeds = range(int(os.environ.get("LIBVQ_SIMVQ_SEEDS", 2 if quick else 5)))
+    steps, batch = (600, 1024) if quick else (1500, 1024) if k <= 4096 else (500, 8192)
+    jobs = [(name, seed) for name, _, _ in CODEBOOKS for seed in seeds]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(lambda job: say(program, "joint", pixels, pictures, int(pictures * TRAINING), job[0], k,
+                                                job[1], steps, batch, threads=1)[0], jobs))
+    table = [f"joint training: K = {k}, d = 8, {steps} steps of {batch} patches, {len(seeds)} seeds (mean and standard "
+             "deviation); 64 patches per code measure",
+             f"{'codebook':<34} {'use':>14} {'perplexity':>11} {'code error':>11} {'reconstruction':>17} {'s':>5}"]
+    means = {}
+    for name, what, _ in CODEBOOKS:
+        rows = [result for result, job in zip(results, jobs) if job[0] == name]
+        mean = means[name] = {key: float(numpy.mean([row[key] for row in rows])) for key in rows[0]}
+        spread = {key: float(numpy.std([row[key] for row in rows])) for key in rows[0]}
+        mean["lowest_use"] = min(row["use"] for row in rows)
+        table.append(f"{what:<34} {mean['use']:7.2%} {spread['use']:6.2%} {mean['perplexity']:11.0f} "
+                     f"{mean['code_error']:11.4f} {mean['error']:9.5f} {spread['error']:7.5f} {mean['seconds']:5.1f}")
+    good = [name for name, _, own in CODEBOOKS if own and means[name]["use"] >= 0.95]
+    best = min(good or [CODEBOOKS[-1][0]], key=lambda name: means[name]["error"])
+    others = min(means[name]["error"] for name, _, own in CODEBOOKS if not own)
+    figures = {
+        "plain_use": means["plain"]["use"],
+        "simvq_use": means["simvq"]["use"],
+        "best_variant": [name for name, _, _ in CODEBOOKS].index(best),
+        "best_variant_use": means[best]["use"],
+        "error_vs_best_other": means[best]["error"] / others,
+    }
+    return figures, table
+
+
+def fixed(program, pixels, pictures, quick):
+    n, k, steps = (16384, 256, 500) if quick else (65536, 1024, 800)
+    said = say(program, "fixed", pixels, pictures, n, k, 0, steps)
+    table = ["", f"fixed features: {n} patches of 48 numbers, K = {k}, on all threads; MSE per number",
+             f"{'trainer':<34} {'MSE':>10} {'use':>8} {'seconds':>9}"]
+    for row in said:
+        if not row["trainer"].startswith(("iteration", "step")):
+            rate = f", {row['rate']:g}" if row["rate"] else ""
+            seconds = f"{row['seconds']:9.3f}" if row["seconds"] else ""
+            table.append(f"{row['trainer'] + rate:<34} {row['mse']:10.6f} {row['use']:8.2%} {seconds}")
+    # Of all learning rates the lowest objective, and the one that comes to it first.
+    target = 1.001 * min(row["mse"] for row in said if row["trainer"] == "gradient")
+    first = {way: min((row["seconds"] for row in said if row["trainer"] == way and row["mse"] <= target), default=None)
+             for way in ("step", "iteration")}
+    if not first["iteration"]:
+        sys.exit("bench simvq: the closed form did not reach the objective of the gradient steps")
+    table.append(f"from the same start, the lowest MSE of the gradient steps within 0.1 %: {first['step']:.3f} s by the "
+                 f"fastest of them, {first['iteration']:.3f} s in closed form")
+    return {"closed_form_time_ratio": first["iteration"] / first["step"]}, table
+
+
+def encode(program, folder, quick):
+    k, d, n = (16384, 128, 4096) if quick else (262144, 128, 2048)
+    said = say(program, "encode", k, d, n, pathlib.Path(folder, "simvq.safetensors"))[0]
+    table = ["", f"encoding: K = {k}, d = {d}, {n} vectors, on all threads",
+             f"model file {said['bytes']} bytes; made ready in {said['loading']:.2f} s (the flat codebook in "
+             f"{said['flat_loading']:.2f} s)",
+             f"{1e6 * said['seconds'] / n:.1f} us per vector; the flat codebook {1e6 * said['flat_seconds'] / n:.1f} us, the "
+             "same codes; encoded and decoded exactly"]
+    return {"encode_time_vs_flat": said["seconds"] / said["flat_seconds"], "model_bytes": said["bytes"]}, table
+
+
+def run(build, data, quick):
+    """Return (figures, table lines, peers)."""
+    folder = data / "images/cid22_train"
+    if not folder.is_dir():
+        sys.exit(f"bench simvq: no pictures in {folder}")
+    program, figures, table = build / "bench/bench_simvq", {}, []
+    with tempfile.TemporaryDirectory() as temporary:
+        pixels = pathlib.Path(temporary, "pixels.u8")
+        pictures = write_pixels(folder, pixels)
+        for part in (joint(program, pixels, pictures, quick), fixed(program, pixels, pictures, quick),
+                     encode(program, temporary, quick)):
+            figures.update(part[0])
+            table += part[1]
+    return {name: float(value) for name, value in figures.items()}, table, {"numpy": numpy.__version__,
+                                                                            "pillow": PIL.__version__}
