@@ -9,8 +9,9 @@ Figures: plain_use and simvq_use (mean utilisation of the plain codebook with it
 published), best_variant (the row of our variants, counted from 0 at the top of the table, that has a use of 95 % or more and
 the lowest reconstruction error), best_variant_use, error_vs_best_other (its reconstruction error over the lowest of the rows
 that are not ours), closed_form_time_ratio (time of the closed form over that of gradient
-steps, both from the published start to within 0.1 % of the lowest objective that gradient steps end at, of three learning
-rates the fastest), encode_time_vs_flat, model_bytes.
+steps, from the same start to within 1 % of where these end: Adam with the published rates and batches of 4096) and
+closed_form_time_ratio_tuned (the same for the best of three learning rates 30 to 300 times as high),
+encode_time_vs_flat, model_bytes.
 """
 import concurrent.futures
 import json
@@ -25,6 +26,7 @@ import PIL
 import PIL.Image
 
 TRAINING = 4 / 5  # of the pictures; the others measure
+PUBLISHED_RATE = 1e-4  # of Adam, in the authors' configurations
 
 # name, what it is, whether it is a variant of ours
 CODEBOOKS = [
@@ -93,7 +95,7 @@ def joint(program, pixels, pictures, quick):
 
 
 def fixed(program, pixels, pictures, quick):
-    n, k, steps = (16384, 256, 500) if quick else (65536, 1024, 800)
+    n, k, steps = (16384, 256, 400) if quick else (32768, 512, 800)
     said = say(program, "fixed", pixels, pictures, n, k, 0, steps)
     table = ["", f"fixed features: {n} patches of 48 numbers, K = {k}, on all threads; MSE per number",
              f"{'trainer':<34} {'MSE':>10} {'use':>8} {'seconds':>9}"]
@@ -102,15 +104,20 @@ def fixed(program, pixels, pictures, quick):
             rate = f", {row['rate']:g}" if row["rate"] else ""
             seconds = f"{row['seconds']:9.3f}" if row["seconds"] else ""
             table.append(f"{row['trainer'] + rate:<34} {row['mse']:10.6f} {row['use']:8.2%} {seconds}")
-    # Of all learning rates the lowest objective, and the one that comes to it first.
-    target = 1.001 * min(row["mse"] for row in said if row["trainer"] == "gradient")
-    first = {way: min((row["seconds"] for row in said if row["trainer"] == way and row["mse"] <= target), default=None)
-             for way in ("step", "iteration")}
-    if not first["iteration"]:
-        sys.exit("bench simvq: the closed form did not reach the objective of the gradient steps")
-    table.append(f"from the same start, the lowest MSE of the gradient steps within 0.1 %: {first['step']:.3f} s by the "
-                 f"fastest of them, {first['iteration']:.3f} s in closed form")
-    return {"closed_form_time_ratio": first["iteration"] / first["step"]}, table
+    figures = {}
+    for name, rates in (("closed_form_time_ratio", ("published", PUBLISHED_RATE, PUBLISHED_RATE)),
+                        ("closed_form_time_ratio_tuned", ("best of the others", PUBLISHED_RATE * 2, 1))):
+        what, low, high = rates
+        steps = [row for row in said if row["trainer"] in ("step", "gradient") and low <= row["rate"] <= high]
+        target = 1.01 * min(row["mse"] for row in steps if row["trainer"] == "gradient")
+        theirs = min(row["seconds"] for row in steps if row["mse"] <= target)
+        ours = min((row["seconds"] for row in said if row["trainer"] == "iteration" and row["mse"] <= target), default=None)
+        if ours is None:
+            sys.exit("bench simvq: the closed form did not reach the objective of the gradient steps")
+        figures[name] = ours / theirs
+        table.append(f"to within 1 % of where gradient steps of the {what} rate end: {theirs:.3f} s; in closed form from "
+                     f"the same start {ours:.3f} s")
+    return figures, table
 
 
 def encode(program, folder, quick):

@@ -17,11 +17,12 @@ static inline void vqi_adam_step(float *values, const float *gradient, float *fi
 {
     /* Powers by squaring, so that no pow() of some machine's own is asked. */
     double power1 = 1, power2 = 1, b1 = rates->beta1, b2 = rates->beta2;
-    for (uint64_t s = step; s; s >>= 1, b1 *= b1, b2 *= b2)
-        if (s & 1) {
-            power1 *= b1;
-            power2 *= b2;
-        }
+    for (uint64_t s = step; s; s >>= 1) {
+        power1 *= s & 1 ? b1 : 1;
+        power2 *= s & 1 ? b2 : 1;
+        b1 *= b1;
+        b2 *= b2;
+    }
     const float keep1 = (float)rates->beta1, new1 = (float)(1 - rates->beta1);
     const float keep2 = (float)rates->beta2, new2 = (float)(1 - rates->beta2);
     const float root = (float)sqrt(1 - power2), epsilon = (float)rates->epsilon;

@@ -55,11 +55,17 @@ static void apply(float *codewords, const float *basis, size_t count, const floa
     }
 }
 
+/* The threads that so much work is worth. */
+static size_t worth(size_t count, uint32_t r, uint32_t d)
+{
+    return (size_t)((double)count * r * d / 4e6) + 1;
+}
+
 void vqi_simvq_apply(float *codewords, const float *basis, size_t count, const float *map,
                      const float *bias, uint32_t r, uint32_t d, int threads)
 {
     const size_t pieces = (count + PIECE - 1) / PIECE;
-#pragma omp parallel for schedule(static) num_threads(vqi_threads(threads, pieces / 8 + 1))
+#pragma omp parallel for schedule(static) num_threads(vqi_threads(threads, worth(count, r, d)))
     for (size_t p = 0; p < pieces; p++) {
         const size_t first = p * PIECE, some = count - first < PIECE ? count - first : PIECE;
         apply(codewords + first * d, basis + first * r, some, map, bias, r, d);
@@ -71,7 +77,7 @@ vq_status vqi_simvq_codewords(float *codewords, const vq_simvq_form *form, const
 {
     const uint32_t r = form->basis_dim, d = form->dim;
     const size_t pieces = ((size_t)form->k + PIECE - 1) / PIECE;
-    const int threads = vqi_threads(0, pieces / 8 + 1);
+    const int threads = vqi_threads(0, worth(form->k, r, d));
     float *rows = vqi_alloc((size_t)threads * PIECE, (size_t)r * sizeof *rows);
     if (!rows)
         return vqi_fail_nomem((unsigned long long)threads * PIECE * r * sizeof *rows);

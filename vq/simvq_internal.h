@@ -33,6 +33,12 @@ typedef struct vqi_simvq_solver {
 
 /** W and b uniform in +-1/sqrt(r). */
 void vqi_simvq_start_uniform(float *map, float *bias, uint32_t r, uint32_t d, uint64_t seed);
+/** W and b with which the codewords have the mean and covariance of the rows, as far as r dimensions can; without a
+ *  bias, their second moments about 0. @return VQ_OK, VQ_E_NONFINITE, VQ_E_NOMEM, or what the source says. */
+vq_status vqi_simvq_start_moments(float *map, float *bias, uint32_t r, const vq_source *source,
+                                  int threads);
+/** `wanted` of the rows (at most all), spread evenly: number s is row floor(s n / wanted). @param[out] sample owned by the caller. */
+vq_status vqi_simvq_sample(float **sample, size_t *sampled, const vq_source *source, size_t wanted);
 
 vq_status vqi_simvq_solver_create(vqi_simvq_solver *solver, uint32_t k, uint32_t r, uint32_t d,
                                   int bias);

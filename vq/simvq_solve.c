@@ -32,36 +32,38 @@ void vqi_simvq_solver_clear(vqi_simvq_solver *solver)
     solver->a = solver->b = NULL;
 }
 
-/* Row i of A = sum_k weight_k (q,1)'(q,1) and B = sum_k (q,1)' sum_k, summed over rising k. */
-static void gather_row(const vqi_simvq_solver *s, uint32_t i, const float *basis,
-                       const double *weight, const double *sum)
+/* Take the code k into rows first, first + step, ... of A = sum_k weight_k (q,1)'(q,1) and B = sum_k (q,1)' sum_k. */
+static void add_code(const vqi_simvq_solver *s, uint32_t first, uint32_t step, const float *q,
+                     double weight, const double *restrict sum)
 {
     const uint32_t r = s->r, d = s->d;
-    double *restrict a = s->a + (size_t)i * s->size, *restrict b = s->b + (size_t)i * d;
-    memset(a, 0, s->size * sizeof *a);
-    memset(b, 0, d * sizeof *b);
-    for (size_t k = 0; k < s->k; k++) {
-        if (!(weight[k] > 0))
-            continue;
-        const float *restrict q = basis + k * r;
-        const double *restrict t = sum + k * d;
-        const double own = i < r ? (double)q[i] : 1, weighted = weight[k] * own;
+    for (uint32_t i = first; i < s->size; i += step) {
+        double *restrict a = s->a + (size_t)i * s->size, *restrict b = s->b + (size_t)i * d;
+        const double own = i < r ? (double)q[i] : 1, weighted = weight * own;
         const uint32_t end = i < r ? i + 1 : r;
         for (uint32_t j = 0; j < end; j++)
             a[j] += weighted * (double)q[j];
         if (i == r)
             a[r] += weighted;
         for (uint32_t j = 0; j < d; j++)
-            b[j] += own * t[j];
+            b[j] += own * sum[j];
     }
 }
 
+/* Threads share out the rows, so that every element is summed over rising k. */
 static void gather(const vqi_simvq_solver *s, const float *basis, const double *weight,
                    const double *sum, int threads)
 {
-#pragma omp parallel for schedule(dynamic) num_threads(vqi_threads(threads, s->size))
-    for (uint32_t i = 0; i < s->size; i++)
-        gather_row(s, i, basis, weight, sum);
+    const double work = (double)s->k * s->size * (s->d + s->size / 2.0);
+    const int some = vqi_threads(threads, work < 4e6 ? 1 : s->size);
+    memset(s->a, 0, (size_t)s->size * s->size * sizeof *s->a);
+    memset(s->b, 0, (size_t)s->size * s->d * sizeof *s->b);
+#pragma omp parallel for schedule(static, 1) num_threads(some)
+    for (int t = 0; t < some; t++)
+        for (size_t k = 0; k < s->k; k++)
+            if (weight[k] > 0)
+                add_code(s, (uint32_t)t, (uint32_t)some, basis + k * s->r, weight[k],
+                         sum + k * s->d);
 }
 
 static vq_status to_float(float *out, const double *in, size_t count)

@@ -3,23 +3,30 @@
 #include <math.h>
 #include <string.h>
 
-#include "vq/cholesky_internal.h"
 #include "vq/error_internal.h"
 #include "vq/kmeans_stats_internal.h"
 #include "vq/memory_internal.h"
 #include "vq/options_internal.h"
 #include "vq/parallel_internal.h"
-#include "vq/random_internal.h"
 #include "vq/simvq_internal.h"
 #include "vq/source_internal.h"
 
 enum { DEFAULT_ITERATIONS = 25, CHUNK = 4096 };
+
+/* The first steps are taken on a sample of so many rows, at least, and of so many for each code; they end when one brings
+ * less than this share. */
+enum { SAMPLE = 4096, SAMPLE_PER_CODE = 8, SAMPLE_FLOATS = 1 << 26, SAMPLE_STEPS = 60 };
+static const double sample_tolerance = 1e-3;
+
+static const double growth = 1.3; /* of a step that was good */
 static const double default_tolerance = 1e-4, default_ridge = 1e-6, most_ridge = 1e6;
 
 typedef struct training {
     vq_simvq_train_opts opts;
     vq_simvq_form form;
     vq_source source;
+    float *sample; /* of rows; NULL = they are few */
+    size_t sampled;
     float *map, *bias;    /* bias NULL if there is none */
     float *basis;         /* k x r */
     double *weight, *sum; /* k, k x d */
@@ -78,97 +85,13 @@ static vq_status make_room(training *t)
 
 static void clear(training *t)
 {
+    vqi_free(t->sample);
     vqi_free(t->map);
     vqi_free(t->bias);
     vqi_free(t->basis);
     vqi_free(t->weight);
     vqi_free(t->sum);
     vqi_simvq_solver_clear(&t->solver);
-}
-
-void vqi_simvq_start_uniform(float *map, float *bias, uint32_t r, uint32_t d, uint64_t seed)
-{
-    const double bound = 1 / sqrt((double)r);
-    vqi_random random = vqi_random_from(seed);
-    for (size_t i = 0; i < (size_t)r * d; i++)
-        map[i] = (float)(bound * (2 * vqi_random_uniform(&random) - 1));
-    for (uint32_t j = 0; bias && j < d; j++)
-        bias[j] = (float)(bound * (2 * vqi_random_uniform(&random) - 1));
-}
-
-/* The sums over rows of (x - origin) and of (x - origin)'(x - origin); the origin is the first row. */
-static vq_status find_moments(double *mean, double *square, const training *t, float *buffer)
-{
-    const vq_source *source = &t->source;
-    const size_t d = source->d;
-    double *centred = vqi_alloc(CHUNK * d, sizeof *centred);
-    float *origin = vqi_alloc(d, sizeof *origin);
-    vq_status status = centred && origin ? VQ_OK : vqi_fail_nomem(CHUNK * d * sizeof *centred);
-    for (size_t first = 0; first < source->n && !status; first += CHUNK) {
-        const size_t count = source->n - first < CHUNK ? source->n - first : CHUNK;
-        const float *rows;
-        status = vqi_source_read(&rows, source, buffer, first, count);
-        if (status)
-            break;
-        if (!first)
-            memcpy(origin, rows, d * sizeof *rows);
-        for (size_t i = 0; i < count * d; i++) {
-            if (!isfinite(rows[i]) && !status)
-                status =
-                    vqi_fail(VQ_E_NONFINITE, "row %zu holds a NaN or an infinity", first + i / d);
-            centred[i] = (double)rows[i] - (double)origin[i % d];
-        }
-        vqi_source_done(source, first, count);
-#pragma omp parallel for schedule(dynamic) num_threads(vqi_threads(t->opts.threads, d))
-        for (size_t i = 0; i < d; i++)
-            for (size_t k = 0; k < count; k++) {
-                const double *restrict row = centred + k * d, own = row[i];
-                double *restrict out = square + i * d;
-                mean[i] += own;
-                for (size_t j = 0; j <= i; j++)
-                    out[j] += own * row[j];
-            }
-    }
-    for (size_t i = 0; i < d && !status; i++)
-        for (size_t j = 0; j <= i; j++) {
-            square[i * d + j] = square[i * d + j] / (double)source->n -
-                                mean[i] / (double)source->n * (mean[j] / (double)source->n);
-            square[j * d + i] = square[i * d + j];
-        }
-    for (size_t i = 0; i < d && !status; i++)
-        mean[i] = mean[i] / (double)source->n + (double)origin[i];
-    vqi_free(centred);
-    vqi_free(origin);
-    return status;
-}
-
-/* The covariance of q W is W'W / r: let it be that of the rows, as far as r dimensions can. Without a bias the
- * second moments about 0 are matched instead. */
-static vq_status start_with_moments(training *t)
-{
-    const size_t r = t->form.basis_dim, d = t->form.dim;
-    double *square = vqi_calloc(d * d, sizeof *square), *mean = vqi_calloc(d, sizeof *mean);
-    double *factor = vqi_alloc(d * r, sizeof *factor);
-    float *buffer = t->source.memory ? NULL : vqi_alloc(CHUNK * d, sizeof *buffer);
-    vq_status status = square && mean && factor && (buffer || t->source.memory)
-                           ? find_moments(mean, square, t, buffer)
-                           : vqi_fail_nomem((unsigned long long)d * (d + r) * sizeof *square);
-    if (!status) {
-        for (size_t i = 0; !t->bias && i < d; i++)
-            for (size_t j = 0; j < d; j++)
-                square[i * d + j] += mean[i] * mean[j];
-        vqi_cholesky_pivoted(factor, square, d, r);
-        for (size_t i = 0; i < r; i++)
-            for (size_t j = 0; j < d; j++)
-                t->map[i * d + j] = (float)(sqrt((double)r) * factor[j * r + i]);
-        for (size_t j = 0; t->bias && j < d; j++)
-            t->bias[j] = (float)mean[j];
-    }
-    vqi_free(square);
-    vqi_free(mean);
-    vqi_free(factor);
-    vqi_free(buffer);
-    return status;
 }
 
 static void read_cells(double *weight, double *sum, const vq_kmeans_stats *stats, int threads)
@@ -254,6 +177,23 @@ static vq_status make_stats(vq_kmeans_stats **stats, const training *t, const vq
     return status ? status : vq_kmeans_stats_create(stats, vq_quantizer_codebook(q, 0), &opts);
 }
 
+/* From the map of q towards, or by over-relaxation beyond, the one that was solved for. */
+static void relax(training *t, const vq_quantizer *q, double step)
+{
+    const float *map = vq_simvq_map(q), *bias = vq_simvq_bias(q);
+    const size_t d = t->form.dim, count = t->form.basis_dim * d;
+    for (size_t i = 0; i < count; i++)
+        t->map[i] = (float)((double)map[i] + step * ((double)t->map[i] - (double)map[i]));
+    for (size_t j = 0; t->bias && j < d; j++)
+        t->bias[j] = (float)((double)bias[j] + step * ((double)t->bias[j] - (double)bias[j]));
+}
+
+/*
+ * For fixed codes the error is a quadratic function of the map, so a step of less than 2 towards its minimum lowers it,
+ * and finding the codes again lowers it further. Longer steps mostly do, too, and save most of the iterations
+ * (Salakhutdinov and Roweis 2003, "Adaptive Overrelaxed Bound Optimization Methods"); one that fails is taken
+ * back, and the next is 1.
+ */
 static vq_status iterate(vq_quantizer **best, vq_kmeans_report *report, training *t)
 {
     vq_kmeans_stats *stats = NULL, *next_stats = NULL;
@@ -266,22 +206,28 @@ static vq_status iterate(vq_quantizer **best, vq_kmeans_report *report, training
         status = assign(&report->mse[0], stats, t, *best);
     if (!status)
         status = tell(t, 0, report->mse[0]);
-    while (!status && !report->converged && report->iterations < t->opts.max_iterations) {
+    double step = 1;
+    for (uint32_t tries = 0; !status && !report->converged && tries < t->opts.max_iterations;
+         tries++) {
         const double before = report->mse[report->iterations];
         double after = 0;
         vq_quantizer *next = NULL;
         read_cells(t->weight, t->sum, stats, t->opts.threads);
         status = vqi_simvq_solve(t->map, t->bias, &t->solver, t->basis, t->weight, t->sum,
                                  t->opts.ridge, t->opts.threads);
+        if (!status && step > 1)
+            relax(t, *best, step);
         if (!status)
             status = vq_simvq_create(&next, &t->form, t->map, t->bias);
         if (!status)
             status = assign(&after, next_stats, t, next);
         if (status || !(after < before)) {
             vq_quantizer_free(next);
-            report->converged = 1;
-            break;
+            report->converged = step <= 1;
+            step = 1;
+            continue;
         }
+        step *= growth;
         vq_quantizer_free(*best);
         *best = next;
         vq_kmeans_stats *swap = stats;
@@ -295,6 +241,46 @@ static vq_status iterate(vq_quantizer **best, vq_kmeans_report *report, training
         fill_report(report, stats);
     vq_kmeans_stats_free(stats);
     vq_kmeans_stats_free(next_stats);
+    return status;
+}
+
+static vq_status take_sample(training *t)
+{
+    const size_t most = SAMPLE_FLOATS / t->form.dim + 1;
+    size_t wanted = (size_t)t->form.k * SAMPLE_PER_CODE;
+    wanted = wanted > SAMPLE ? wanted : SAMPLE;
+    wanted = wanted < most ? wanted : most;
+    return t->source.n / 2 < wanted ? VQ_OK
+                                    : vqi_simvq_sample(&t->sample, &t->sampled, &t->source, wanted);
+}
+
+/* Where the map begins, and the first steps on the sample if there is one. */
+static vq_status begin(training *t)
+{
+    double mse[SAMPLE_STEPS + 1];
+    vq_kmeans_report report = {.mse = mse};
+    training few = *t;
+    vq_quantizer *q = NULL;
+    vq_status status = VQ_OK;
+    if (t->sample)
+        few.source = vq_source_from_memory(t->sample, t->sampled, t->source.d);
+    if (t->opts.start == VQ_SIMVQ_START_UNIFORM)
+        vqi_simvq_start_uniform(t->map, t->bias, t->form.basis_dim, t->form.dim, t->form.seed);
+    else
+        status = vqi_simvq_start_moments(t->map, t->bias, t->form.basis_dim, &few.source,
+                                         t->opts.threads);
+    if (status || !t->sample)
+        return status;
+    few.opts.progress = NULL;
+    few.opts.max_iterations = SAMPLE_STEPS;
+    few.opts.tolerance = sample_tolerance;
+    status = iterate(&q, &report, &few);
+    if (!status) {
+        memcpy(t->map, vq_simvq_map(q), (size_t)t->form.basis_dim * t->form.dim * sizeof *t->map);
+        if (t->bias)
+            memcpy(t->bias, vq_simvq_bias(q), t->form.dim * sizeof *t->bias);
+    }
+    vq_quantizer_free(q);
     return status;
 }
 
@@ -315,10 +301,10 @@ vq_status vq_simvq_train_source(vq_quantizer **out, vq_kmeans_report *report,
         if (!own.mse)
             status = vqi_fail_nomem(t.opts.max_iterations * sizeof *own.mse);
     }
-    if (!status && t.opts.start == VQ_SIMVQ_START_UNIFORM)
-        vqi_simvq_start_uniform(t.map, t.bias, t.form.basis_dim, t.form.dim, t.form.seed);
-    else if (!status)
-        status = start_with_moments(&t);
+    if (!status)
+        status = take_sample(&t);
+    if (!status)
+        status = begin(&t);
     if (!status)
         status = iterate(&q, &own, &t);
     clear(&t);

@@ -50,6 +50,47 @@ static void test_monotone(void **state)
     free(codes);
 }
 
+/* Many rows: the first steps are on a sample, which changes no promise. */
+static void test_sample(void **state)
+{
+    (void)state;
+    enum { MANY = 9000, FEW = 40 };
+    float *x = make_rows(MANY, D, 14), *scores = malloc(MANY * sizeof *scores);
+    uint32_t *codes = malloc(MANY * sizeof *codes);
+    assert_true(scores && codes);
+    vq_simvq_train_opts opts = options();
+    opts.k = FEW;
+    opts.start = VQ_SIMVQ_START_UNIFORM;
+    const vq_simvq_form form = {sizeof form, FEW, D, 0, opts.seed};
+    vq_quantizer *start, *q, *again;
+    vq_kmeans_report report;
+    double before = 0;
+    assert_ok(vq_simvq_begin(&start, &form, 0));
+    assert_ok(vq_nearest(codes, scores, vq_quantizer_codebook(start, 0), x, MANY, NULL));
+    for (size_t i = 0; i < MANY; i++)
+        before += (double)scores[i] / ((double)MANY * D);
+    assert_ok(vq_simvq_train(&q, &report, x, MANY, D, &opts));
+    assert_true(report.mse[0] < 0.5 * before); /* what the sample did */
+    for (uint32_t i = 1; i <= report.iterations; i++)
+        assert_true(report.mse[i] < report.mse[i - 1]);
+    opts.threads = 3;
+    assert_ok(vq_simvq_train(&again, NULL, x, MANY, D, &opts));
+    assert_equal(q, again);
+    vq_quantizer_free(again);
+    for (size_t bad = 0; bad < 2; bad++) { /* in the sample or not */
+        const float here = x[bad * D];
+        x[bad * D] = NAN;
+        assert_status(VQ_E_NONFINITE, vq_simvq_train(&again, NULL, x, MANY, D, &opts));
+        x[bad * D] = here;
+    }
+    vq_kmeans_report_clear(&report);
+    vq_quantizer_free(q);
+    vq_quantizer_free(start);
+    free(x);
+    free(scores);
+    free(codes);
+}
+
 /* With known codes the map is found: rows that are q W + b exactly. */
 static void test_recovers_map(void **state)
 {
@@ -83,9 +124,9 @@ static void test_merge(void **state)
     (void)state;
     float *x = make_rows(N, D, 8);
     vq_simvq_train_opts opts = options();
-    vq_quantizer *q, *next[2], *two;
-    opts.max_iterations = 1;
-    assert_ok(vq_simvq_train(&q, NULL, x, N, D, &opts));
+    vq_quantizer *q, *next[2], *one;
+    const vq_simvq_form form = {sizeof form, K, D, 0, opts.seed};
+    assert_ok(vq_simvq_begin(&q, &form, 0));
     const vq_codebook *codebook = vq_quantizer_codebook(q, 0);
     vq_kmeans_stats_opts bound = VQ_KMEANS_STATS_OPTS_INIT;
     bound.largest_value = 1024;
@@ -104,10 +145,11 @@ static void test_merge(void **state)
             vq_kmeans_stats_free(stats[s]);
     }
     assert_equal(next[0], next[1]);
-    opts.max_iterations = 2;
-    assert_ok(vq_simvq_train(&two, NULL, x, N, D, &opts));
-    assert_equal(next[0], two);
-    vq_quantizer_free(two);
+    opts.max_iterations = 1;
+    opts.start = VQ_SIMVQ_START_UNIFORM;
+    assert_ok(vq_simvq_train(&one, NULL, x, N, D, &opts));
+    assert_equal(next[0], one);
+    vq_quantizer_free(one);
     vq_quantizer_free(next[0]);
     vq_quantizer_free(next[1]);
     vq_quantizer_free(q);
@@ -335,10 +377,11 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_monotone),  cmocka_unit_test(test_recovers_map),
-        cmocka_unit_test(test_merge),     cmocka_unit_test(test_shrinkage),
-        cmocka_unit_test(test_bad_input), cmocka_unit_test(test_degenerate),
-        cmocka_unit_test(test_cholesky),  cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_monotone),     cmocka_unit_test(test_sample),
+        cmocka_unit_test(test_recovers_map), cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_shrinkage),    cmocka_unit_test(test_bad_input),
+        cmocka_unit_test(test_degenerate),   cmocka_unit_test(test_cholesky),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
