@@ -85,8 +85,8 @@ class Shape:
         own = self.code(codebooks["ours"], 1)
         best, theirs = {}, {}
         for _ in range(rounds):  # in turns, so that a slow moment of the machine falls on both
-            for side, answers in ((best, [self.code(codebooks["theirs"], 3)]),
-                                  (theirs, self.ask_code(codebooks["theirs"], 3))):
+            for side, answers in ((best, [self.code(codebooks["theirs"], 2)]),
+                                  (theirs, self.ask_code(codebooks["theirs"], 2))):
                 for answer in answers:
                     for key, value in answer.items():
                         side[key] = min(side.get(key, value), value)
@@ -119,14 +119,14 @@ class Shape:
 
 def run(build, data, quick):
     del data
-    sizes = (16384, 32768, 6) if quick else (65536, 262144, 10)
+    sizes = (16384, 32768, 6) if quick else (65536, 131072, 10)
     peer = Peer()
     try:
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
             rows(sizes[0] + sizes[1], 0)[:sizes[0]].tofile(folder / "train.f32")
             rows(sizes[0] + sizes[1], 0)[sizes[0]:].tofile(folder / "rows.f32")
-            shapes = [Shape(build / "bench/bench_pq", folder, peer, m, bits, sizes, 1 if quick else 3)
+            shapes = [Shape(build / "bench/bench_pq", folder, peer, m, bits, sizes, 1 if quick else 2)
                       for m, bits in SHAPES]
     finally:
         peer.close()

@@ -25,7 +25,7 @@ VQ_API vq_status vq_quantizer_from_codebook(vq_quantizer **out, vq_codebook *cod
 
 VQ_API void vq_quantizer_free(vq_quantizer *quantizer);
 
-/** @return the kind's name as it is stored in files: "flat", "residual". Static storage. */
+/** @return the kind's name as it is stored in files: "flat", "residual", "product", ... Static storage. */
 VQ_API const char *vq_quantizer_kind(const vq_quantizer *quantizer);
 /** @return d, the floats of a vector. */
 VQ_API uint32_t vq_quantizer_dim(const vq_quantizer *quantizer);
