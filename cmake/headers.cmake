@@ -26,7 +26,9 @@ set(LIBVQ_PUBLIC_HEADERS
     vq/vq.h
     rvq/multiscale.h
     rvq/product.h
+    rvq/projected.h
     rvq/residual.h
+    rvq/scalar_train.h
     rvq/split.h
     io/digest.h
     io/file.h
