@@ -321,6 +321,13 @@ static int on_level(void *context, uint32_t level, const vq_quantizer *so_far,
 
 static vq_status train_quantizer(vq_quantizer **out, const trainer *t, uint32_t levels)
 {
+    if (t->opts->quantizer) {
+        const vq_status status = t->opts->quantizer(t->opts->context, out, t->latents,
+                                                    (size_t)t->sampled, t->model->dim);
+        if (!status)
+            t->model->default_levels = vq_quantizer_levels(*out);
+        return status;
+    }
     level_progress progress = {t->opts, t->opts->resume ? vq_quantizer_levels(t->opts->resume) : 0};
     vq_residual_train_opts opts = VQ_RESIDUAL_TRAIN_OPTS_INIT;
     opts.levels = levels;

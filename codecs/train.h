@@ -39,11 +39,15 @@ typedef struct vq_codec_train_opts {
     int (*progress)(void *context, uint32_t level, const vq_kmeans_progress *progress);
     int (*reading)(void *context, size_t done, size_t count); /**< signals read so far */
     void *context;
+    /** Train the quantizer on n latents of d floats, row-major, borrowed; the codec takes it. NULL = the recipe's residual
+     *  quantizer. With it only dim, max_vectors, threads, reading and context of the above count. */
+    vq_status (*quantizer)(void *context, vq_quantizer **out, const float *latents, size_t n,
+                           uint32_t d);
 } vq_codec_train_opts;
 
 #define VQ_CODEC_TRAIN_OPTS_INIT                                                                   \
     {                                                                                              \
-        sizeof(vq_codec_train_opts), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL             \
+        sizeof(vq_codec_train_opts), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL       \
     }
 
 /**

@@ -10,155 +10,6 @@
 #include "io/safetensors.h"
 #include "vqtrain.h"
 
-enum {
-    KEY_QUANTIZER = CLI_KEY_FIRST,
-    KEY_METRIC,
-    KEY_STORAGE,
-    KEY_TOLERANCE,
-    KEY_SEEDING,
-    KEY_REPAIR,
-    KEY_MAX_VECTORS,
-    KEY_CODEC,
-    KEY_DIM,
-    KEY_RESUME
-};
-
-static const cli_option options[] = {
-    CLI_OPTION_OUTPUT("the model file (safetensors), or - for standard output"),
-    {'k', "k", "K", "codewords per level (default: features 256, pictures the recipe's)"},
-    {'l', "levels", "L", "levels (default: rvq 4, pictures the recipe's)"},
-    {'i', "iterations", "N", "k-means iterations per level (default 25, pictures the recipe's)"},
-    {KEY_MAX_VECTORS, "max-vectors", "N", "train on an even sample of so many vectors"},
-    {'s', "seed", "N", "seed of the random numbers (default 0)"},
-    {KEY_CODEC, "codec", "NAME", "pictures: the front end to train (default image)"},
-    {KEY_DIM, "dim", "N", "pictures: coefficients kept per grid position"},
-    {KEY_QUANTIZER, "quantizer", "KIND", "features: kmeans (one codebook, default) or rvq"},
-    {KEY_METRIC, "metric", "NAME", "features: euclidean (default) or cosine (kmeans only)"},
-    {KEY_STORAGE, "storage", "TYPE", "features: codewords as f32 (default), f16 or bf16"},
-    {KEY_SEEDING, "seeding", "HOW", "features: kmeans++ (default) or random"},
-    {KEY_REPAIR, "repair", "N", "features: rounds that move wasted codewords (default 0)"},
-    {KEY_TOLERANCE, "tolerance", "X",
-     "features: stop a level when the error falls by less than this share\n"
-     "                            (default 1e-4; negative = never)"},
-    {KEY_RESUME, "resume", NULL, "go on from OUTPUT.partial, to the same model, bit for bit"},
-    CLI_OPTION_THREADS,
-    CLI_OPTION_CPU,
-    CLI_OPTION_JSON,
-    CLI_OPTION_FORCE("start again even if there is an OUTPUT.partial"),
-    CLI_OPTION_QUIET,
-    CLI_OPTION_VERBOSE,
-    CLI_OPTION_HELP,
-    CLI_OPTION_VERSION,
-};
-
-/** @return the index of `value` among the words, or -1 after a message. */
-static int one_of(const cli_common *common, const char *option, const char *value,
-                  const char *const *words, int count)
-{
-    for (int i = 0; i < count; i++)
-        if (strcmp(value, words[i]) == 0)
-            return i;
-    char list[64] = "";
-    for (int i = 0; i < count; i++)
-        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", words[i]);
-    cli_usage(common, "--%s: '%s' is none of %s", option, value, list);
-    return -1;
-}
-
-static int word_option(vqtrain_settings *s, const cli_common *common, int key, const char *value)
-{
-    static const char *const quantizers[] = {"kmeans", "rvq"};
-    static const char *const metrics[] = {"euclidean", "cosine"};
-    static const char *const storages[] = {"f32", "f16", "bf16"};
-    static const char *const seedings[] = {"kmeans++", "random"};
-    static const vq_dtype dtypes[] = {VQ_DTYPE_F32, VQ_DTYPE_F16, VQ_DTYPE_BF16};
-    int i;
-    switch (key) {
-    case KEY_QUANTIZER:
-        s->features_only = "quantizer";
-        s->residual = i = one_of(common, "quantizer", value, quantizers, 2);
-        break;
-    case KEY_METRIC:
-        s->features_only = "metric";
-        i = one_of(common, "metric", value, metrics, 2);
-        s->metric = i == 1 ? VQ_METRIC_COSINE : VQ_METRIC_EUCLIDEAN;
-        break;
-    case KEY_STORAGE:
-        s->features_only = "storage";
-        i = one_of(common, "storage", value, storages, 3);
-        s->storage = i < 0 ? VQ_DTYPE_F32 : dtypes[i];
-        break;
-    default:
-        s->features_only = "seeding";
-        i = one_of(common, "seeding", value, seedings, 2);
-        s->seeding = i == 1 ? VQ_SEEDING_RANDOM : VQ_SEEDING_KMEANSPP;
-        break;
-    }
-    return i < 0 ? CLI_USAGE : CLI_DONE;
-}
-
-static int number_option(uint32_t *out, const cli_common *common, const char *option,
-                         const char *value, uint64_t high)
-{
-    uint64_t number;
-    const int code = cli_read_uint(common, option, value, 1, high, &number);
-    if (!code)
-        *out = (uint32_t)number;
-    return code;
-}
-
-static int on_option(void *state, const cli_common *common, int key, const char *value)
-{
-    vqtrain_settings *s = state;
-    switch (key) {
-    case 'k':
-        return number_option(&s->k, common, "k", value, 1u << 24);
-    case 'l':
-        return number_option(&s->levels, common, "levels", value, VQ_MAX_LEVELS);
-    case 'i':
-        return number_option(&s->iterations, common, "iterations", value, 1000000);
-    case KEY_DIM:
-        s->pictures_only = "dim";
-        return number_option(&s->dim, common, "dim", value, 65536);
-    case 's':
-        return cli_read_uint(common, "seed", value, 0, UINT64_MAX, &s->seed);
-    case KEY_MAX_VECTORS:
-        return cli_read_uint(common, "max-vectors", value, 1, (uint64_t)1 << 48, &s->max_vectors);
-    case KEY_TOLERANCE:
-        s->features_only = "tolerance";
-        return cli_read_double(common, "tolerance", value, &s->tolerance);
-    case KEY_REPAIR:
-        s->features_only = "repair";
-        return number_option(&s->repair, common, "repair", value, 1000);
-    case KEY_CODEC:
-        s->pictures_only = "codec";
-        s->codec = value;
-        return CLI_DONE;
-    case KEY_RESUME:
-        s->resume = 1;
-        return CLI_DONE;
-    default:
-        return word_option(s, common, key, value);
-    }
-}
-
-static const cli_program program = {
-    .name = "vqtrain",
-    .usage = "INPUT... -o MODEL [options]",
-    .about =
-        "Train a model. Pictures (PNG, JPEG), or folders of them, make a model for vqenc; .npy "
-        "arrays\nof [n, d] features make a quantizer. Ctrl-C loses at most the level at work: see "
-        "--resume.\n",
-    .options = options,
-    .option_count = sizeof options / sizeof *options,
-    .examples =
-        "  vqtrain photos/ -o model.safetensors\n"
-        "  vqtrain features.npy --k 1024 -o codebook.safetensors\n"
-        "  vqtrain a.npy b.npy --quantizer rvq --levels 8 --k 256 -o rvq.safetensors\n"
-        "  vqtrain --import codebooks.npy -o model.safetensors    (see vqtrain --import --help)\n",
-    .option = on_option,
-};
-
 static int is_array_name(const char *name)
 {
     return cli_has_suffix(name, ".npy");
@@ -180,37 +31,11 @@ static int choose_kind(const cli_common *common, const cli_paths *inputs, vqtrai
                              inputs->path[0], inputs->path[i]);
     if (*features && s->pictures_only)
         return cli_usage(common, "--%s is for pictures, not for features", s->pictures_only);
-    if (!*features && s->features_only)
-        return cli_usage(common, "--%s is for .npy features, not for pictures", s->features_only);
-    if (!*features) {
+    if (*features && !s->kind)
+        s->kind = vqtrain_find_kind(common, "kmeans");
+    if (!*features)
         s->codec = s->codec ? s->codec : "image";
-        return CLI_DONE;
-    }
-    if (s->levels > 1 && !s->residual)
-        return cli_usage(common, "--levels needs --quantizer rvq (kmeans has one level)");
-    if (s->metric == VQ_METRIC_COSINE && s->residual)
-        return cli_usage(common, "--metric cosine is for --quantizer kmeans");
-    if (!s->levels)
-        s->levels = s->residual ? 4 : 1;
-    s->k = s->k ? s->k : 256;
-    s->iterations = s->iterations ? s->iterations : 25;
-    return CLI_DONE;
-}
-
-static char *describe_run(const vqtrain_settings *s, int features)
-{
-    const unsigned long long sample = s->max_vectors, seed = s->seed;
-    if (!features)
-        return cli_format("libvq=%s codec=%s levels=%u k=%u dim=%u iterations=%u max_vectors=%llu "
-                          "seed=%llu",
-                          vq_version(), s->codec, s->levels, s->k, s->dim, s->iterations, sample,
-                          seed);
-    return cli_format("libvq=%s quantizer=%s levels=%u k=%u metric=%s storage=%s iterations=%u "
-                      "tolerance=%g seeding=%s repair=%u max_vectors=%llu seed=%llu",
-                      vq_version(), s->residual ? "rvq" : "kmeans", s->levels, s->k,
-                      vq_metric_name(s->metric), vq_dtype_name(s->storage), s->iterations,
-                      s->tolerance, s->seeding == VQ_SEEDING_RANDOM ? "random" : "kmeans++",
-                      s->repair, sample, seed);
+    return vqtrain_resolve(s, common);
 }
 
 /** What would otherwise be found out after hours of training. */
@@ -260,15 +85,15 @@ static int tell(const vqtrain_run *run, int features, const vq_bytes *bytes)
     uint32_t k[VQ_MAX_LEVELS];
     vq_sha256(digest, bytes->data, bytes->size);
     cli_hex(sha, digest);
-    const char *kind = !features                 ? run->settings->codec
-                       : run->settings->residual ? "rvq"
-                                                 : "kmeans";
+    const vqtrain_kind *made = run->settings->kind;
+    const char *quantizer = made ? vqtrain_kind_name(made) : "rvq";
+    const char *kind = features ? quantizer : run->settings->codec;
     if (common->json)
         return cli_json_print(
             common,
-            json_pack("{ss ss sI ss ss ss so so}", "output", common->output, "kind", kind, "bytes",
-                      (json_int_t)bytes->size, "sha256", sha, "settings", run->identity, "data",
-                      run->data, "vectors",
+            json_pack("{ss ss ss sI ss ss ss so so}", "output", common->output, "kind", kind,
+                      "quantizer", quantizer, "bytes", (json_int_t)bytes->size, "sha256", sha,
+                      "settings", run->identity, "data", run->data, "vectors",
                       run->vectors ? json_integer((json_int_t)run->vectors) : json_null(), "levels",
                       cli_json_level_rows(run->rows, run->levels)),
             1);
@@ -315,7 +140,7 @@ int main(int argc, char **argv)
     cli_paths inputs = {0};
     if (argc > 1 && strcmp(argv[1], "--import") == 0)
         return vqtrain_import(argc - 1, argv + 1);
-    int features, code = cli_parse(&common, &program, argc, argv, &s);
+    int features, code = cli_parse(&common, &vqtrain_program, argc, argv, &s);
     if (code != CLI_GO_ON)
         return code;
     if (optind == argc)
@@ -328,7 +153,7 @@ int main(int argc, char **argv)
         code = check_output(&common, &inputs);
     if (!code) {
         vqtrain_run run = {.common = &common, .settings = &s, .inputs = &inputs};
-        run.identity = describe_run(&s, features);
+        run.identity = vqtrain_identity(&s, features);
         code = prepare_checkpoint(&run);
         if (!code)
             code = train(&run, features);

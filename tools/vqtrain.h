@@ -5,15 +5,38 @@
 
 #include "cli_codec.h"
 #include "rvq/residual.h"
+#include "vq/scalar.h"
+#include "vq/source.h"
 #include "vq/tensors.h"
+
+enum { VQTRAIN_CHUNK = 1 << 12 /* rows that are looked at together */, VQTRAIN_MOST_BINS = 32 };
+
+/** Options that some kinds of quantizer take and others do not: bits of what the command line gave. */
+enum {
+    VQTRAIN_K = 1 << 0,
+    VQTRAIN_LEVELS = 1 << 1,
+    VQTRAIN_ITERATIONS = 1 << 2,
+    VQTRAIN_METRIC = 1 << 3,
+    VQTRAIN_STORAGE = 1 << 4,
+    VQTRAIN_SEEDING = 1 << 5,
+    VQTRAIN_TOLERANCE = 1 << 6,
+    VQTRAIN_PARTS = 1 << 7,
+    VQTRAIN_BINS = 1 << 8,
+    VQTRAIN_BOUND = 1 << 9,
+    VQTRAIN_REPAIR = 1 << 10
+};
+
+typedef struct vqtrain_kind vqtrain_kind;
 
 /** What the command line asks for. Zero (or NULL) means that it does not say. */
 typedef struct vqtrain_settings {
     const char *codec;
-    int residual;              /**< --quantizer rvq */
-    const char *features_only; /**< the last option that pictures do not take, or NULL */
-    const char *pictures_only; /**< likewise for features */
-    uint32_t k, levels, dim, iterations, repair;
+    const vqtrain_kind *kind;  /**< --quantizer; NULL = pictures by the codec's recipe */
+    uint32_t given;            /**< VQTRAIN_ bits */
+    const char *pictures_only; /**< the last option that features do not take, or NULL */
+    uint32_t k, levels, dim, iterations, repair, parts;
+    uint32_t bins[VQTRAIN_MOST_BINS], bin_count;
+    vq_fsq_bound bound;
     vq_metric metric;
     vq_dtype storage;
     vq_seeding seeding;
@@ -43,6 +66,28 @@ typedef struct vqtrain_run {
     uint64_t vectors; /**< 0 = not known */
     int code;         /**< an exit code that a callback decided on, after its message */
 } vqtrain_run;
+
+/* The command line (vqtrain_options.c). */
+
+extern const cli_program vqtrain_program;
+/** @return every setting that the result depends on, as text. */
+char *vqtrain_identity(const vqtrain_settings *s, int features);
+
+/* The kinds of quantizer (vqtrain_kinds.c). */
+
+/** @return the kind of that name; NULL after a message. */
+const vqtrain_kind *vqtrain_find_kind(const cli_common *common, const char *name);
+const char *vqtrain_kind_name(const vqtrain_kind *kind);
+/** May the rows be read again and again, or have they to be in memory? */
+int vqtrain_in_memory(const vqtrain_kind *kind);
+/** Refuse options that the kind does not take, and fill in its defaults. @return CLI_DONE or CLI_USAGE after a message. */
+int vqtrain_resolve(vqtrain_settings *s, const cli_common *common);
+/** Train a quantizer of the kind on the rows, and note the report of its levels on them. */
+vq_status vqtrain_quantizer(vqtrain_run *run, vq_quantizer **out, const vq_source *rows);
+
+/** One codebook (vqtrain_kmeans.c), and what k-means of all kinds is told. */
+vq_status vqtrain_kmeans(vqtrain_run *run, vq_quantizer **out, const vq_source *rows);
+vq_kmeans_opts vqtrain_kmeans_opts(vqtrain_run *run);
 
 /** Train, and make the tensors of the model. @return the exit code; *model is NULL but for CLI_DONE. */
 int vqtrain_features(vqtrain_run *run, vq_tensors **model);

@@ -1,21 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Features: .npy arrays of [n, d] to a flat or residual quantizer. k-means reads the files again in every
- * iteration and holds a chunk of them; a sample, and what residual training needs, is held in memory. */
+/* Features: .npy arrays of [n, d] to a quantizer. k-means reads the files again in every iteration and holds a chunk
+ * of them; a sample, and what the trainers of other kinds need, is held in memory. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "io/digest.h"
 #include "io/npy_source.h"
-#include "vq/source.h"
 #include "vqtrain.h"
-
-enum { CHUNK = 1 << 12 };
 
 typedef struct features {
     vq_source rows; /* all that is trained on */
     uint64_t *end;  /* of each file, the number of the row after its last */
-    float *buffer;  /* CHUNK rows */
+    float *buffer;  /* VQTRAIN_CHUNK rows */
     float *x;       /* the rows themselves, where they have to be in memory */
 } features;
 
@@ -62,7 +59,7 @@ static int open_files(vqtrain_run *run, features *f)
     return code;
 }
 
-/** Rows first to first + count - 1, at most CHUNK; they stay until the next call. */
+/** Rows first to first + count - 1, at most VQTRAIN_CHUNK; they stay until the next call. */
 static vq_status read_rows(const float **rows, features *f, size_t first, size_t count)
 {
     if (f->rows.memory) {
@@ -101,8 +98,8 @@ static int look(vqtrain_run *run, features *f, uint64_t limit, uint32_t *checksu
     const uint64_t rows = f->rows.n;
     const size_t size = f->rows.d * sizeof(float);
     uint64_t taken = 0;
-    for (size_t first = 0; first < rows; first += CHUNK) {
-        const size_t count = rows - first < CHUNK ? rows - first : CHUNK;
+    for (size_t first = 0; first < rows; first += VQTRAIN_CHUNK) {
+        const size_t count = rows - first < VQTRAIN_CHUNK ? rows - first : VQTRAIN_CHUNK;
         const float *chunk;
         int code = CLI_DONE;
         const vq_status status =
@@ -141,9 +138,9 @@ static int load(vqtrain_run *run, features *f)
     const uint32_t d = f->rows.d;
     if (!limit)
         return cli_fault(run->common, run->inputs->path[0], "there are no vectors to train on");
-    const int in_memory = s->residual || limit < f->rows.n;
+    const int in_memory = vqtrain_in_memory(s->kind) || limit < f->rows.n;
     uint32_t checksum = 0;
-    f->buffer = malloc((size_t)CHUNK * d * sizeof *f->buffer);
+    f->buffer = malloc((size_t)VQTRAIN_CHUNK * d * sizeof *f->buffer);
     if (in_memory && limit <= SIZE_MAX / sizeof *f->x / d)
         f->x = malloc((size_t)limit * d * sizeof *f->x);
     if (!f->buffer || (in_memory && !f->x))
@@ -165,133 +162,6 @@ static int load(vqtrain_run *run, features *f)
     return vqtrain_check_data(run);
 }
 
-static int on_progress(void *context, const vq_kmeans_progress *progress)
-{
-    vqtrain_run *run = context;
-    return vqtrain_progress(run, run->levels, progress);
-}
-
-/* Features beside a progress line: one pass over a large file may take minutes. */
-typedef struct watched {
-    vqtrain_run *run;
-    const vq_source *rows;
-    uint32_t passes; /* begun: the first is to look at the rows, then one for each codebook */
-    uint32_t iteration, most; /* finished; to be expected */
-    double mse;               /* after `iteration` */
-} watched;
-
-static int on_iteration(void *context, const vq_kmeans_progress *progress)
-{
-    watched *w = context;
-    w->iteration = progress->iteration;
-    w->most = progress->max_iterations;
-    w->mse = progress->mse;
-    return progress->iteration ? cli_interrupted() : on_progress(w->run, progress);
-}
-
-static vq_status watched_read(void *context, const float **rows, float *buffer, size_t first,
-                              size_t count)
-{
-    watched *w = context;
-    const vq_source *source = w->rows;
-    const double n = (double)source->n;
-    char what[96] = "reading";
-    if (!first && ++w->passes <= 2) { /* each kind of pass has its own rate */
-        cli_progress_clear(&w->run->progress);
-        cli_progress_start(&w->run->progress, w->run->common);
-        w->run->progress.base = (w->passes - 1) * n;
-    }
-    if (w->iteration)
-        snprintf(what, sizeof what, "%u of %u iterations, mse %.4g", w->iteration, w->most, w->mse);
-    else if (w->passes > 1)
-        snprintf(what, sizeof what, "the first codewords");
-    if (cli_progress_show(&w->run->progress, what, (w->passes - 1) * n + (double)first,
-                          w->passes > 1 ? (w->most + 2) * n : n, "vectors"))
-        return VQ_E_CANCELLED;
-    return source->read(source->context, rows, buffer, first, count);
-}
-
-static void watched_done(void *context, size_t first, size_t count)
-{
-    const vq_source *source = ((const watched *)context)->rows;
-    if (source->done)
-        source->done(source->context, first, count);
-}
-
-static vq_status train(vqtrain_run *run, const features *f, vq_quantizer **out)
-{
-    const vqtrain_settings *s = run->settings;
-    vq_residual_train_opts opts = VQ_RESIDUAL_TRAIN_OPTS_INIT;
-    opts.levels = s->levels;
-    opts.kmeans.k = s->k;
-    opts.kmeans.metric = s->metric;
-    opts.kmeans.storage = s->storage;
-    opts.kmeans.max_iterations = s->iterations;
-    opts.kmeans.tolerance = s->tolerance;
-    opts.kmeans.seed = s->seed;
-    opts.kmeans.seeding = s->seeding;
-    opts.kmeans.repair_rounds = s->repair;
-    opts.kmeans.threads = run->common->threads;
-    opts.kmeans.progress = on_progress;
-    opts.kmeans.progress_context = run;
-    opts.resume = run->before;
-    opts.level_done = vqtrain_level_done;
-    opts.level_context = run;
-    if (s->residual)
-        return vq_residual_train(out, f->x, f->rows.n, f->rows.d, &opts);
-
-    vq_codebook *codebook;
-    vq_source source = f->rows;
-    watched w = {.run = run, .rows = &f->rows, .most = s->iterations};
-    if (!source.memory) {
-        source.read = watched_read;
-        source.done = watched_done;
-        source.context = &w;
-        opts.kmeans.progress = on_iteration;
-        opts.kmeans.progress_context = &w;
-    }
-    vq_status status = vq_kmeans_train_source(&codebook, NULL, &source, &opts.kmeans);
-    if (status)
-        return status;
-    status = vq_quantizer_from_codebook(out, codebook);
-    if (status)
-        vq_codebook_free(codebook);
-    return status;
-}
-
-/** The report on the data that it was trained on, in chunks that bound the memory for codes. */
-static vq_status measure(vqtrain_run *run, features *f, const vq_quantizer *quantizer)
-{
-    const uint32_t levels = vq_quantizer_levels(quantizer);
-    uint32_t k[VQ_MAX_LEVELS];
-    for (uint32_t i = 0; i < levels; i++)
-        k[i] = vq_quantizer_k(quantizer, i);
-    vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
-    opts.threads = run->common->threads;
-    uint32_t *codes = malloc(sizeof *codes * CHUNK * VQ_MAX_LEVELS);
-    vq_report *report = NULL;
-    vq_status status = codes ? vq_report_create(&report, levels, k) : VQ_E_NOMEM;
-    for (size_t i = 0; !status && i < f->rows.n; i += CHUNK) {
-        const size_t n = f->rows.n - i < CHUNK ? f->rows.n - i : CHUNK;
-        const float *x;
-        status =
-            cli_progress_show(&run->progress, "measuring", (double)i, (double)f->rows.n, "vectors")
-                ? VQ_E_CANCELLED
-                : read_rows(&x, f, i, n);
-        if (status)
-            break;
-        status = vq_quantize(codes, quantizer, x, n, &opts);
-        if (!status)
-            status = vq_report_add(report, quantizer, x, codes, n);
-        done_rows(f, i, n);
-    }
-    if (!status)
-        run->levels = cli_level_rows(run->rows, report, levels);
-    vq_report_free(report);
-    free(codes);
-    return status;
-}
-
 int vqtrain_features(vqtrain_run *run, vq_tensors **model)
 {
     features f = {0};
@@ -299,12 +169,7 @@ int vqtrain_features(vqtrain_run *run, vq_tensors **model)
     int code = load(run, &f);
     if (!code) {
         cli_progress_start(&run->progress, run->common);
-        vq_status status = train(run, &f, &quantizer);
-        cli_progress_clear(&run->progress);
-        cli_progress_start(&run->progress, run->common);
-        if (!status)
-            status = measure(run, &f, quantizer);
-        cli_progress_clear(&run->progress);
+        vq_status status = vqtrain_quantizer(run, &quantizer, &f.rows);
         if (!status)
             status = vq_tensors_create(model);
         if (!status)

@@ -68,6 +68,15 @@ static int on_progress(void *context, uint32_t level, const vq_kmeans_progress *
     return vqtrain_progress(((source *)context)->run, level, progress);
 }
 
+static vq_status on_quantizer(void *context, vq_quantizer **out, const float *latents, size_t n,
+                              uint32_t d)
+{
+    vqtrain_run *run = ((source *)context)->run;
+    const vq_source rows = vq_source_from_memory(latents, n, d);
+    run->vectors = n;
+    return vqtrain_quantizer(run, out, &rows);
+}
+
 int vqtrain_pictures(vqtrain_run *run, vq_tensors **model)
 {
     const vqtrain_settings *s = run->settings;
@@ -86,6 +95,8 @@ int vqtrain_pictures(vqtrain_run *run, vq_tensors **model)
     opts.progress = on_progress;
     opts.reading = on_reading;
     opts.context = &files;
+    if (s->kind)
+        opts.quantizer = on_quantizer;
     cli_progress_start(&run->progress, run->common);
     const vq_status status = vq_codec_train(model, s->codec, &pictures, &opts);
     cli_progress_clear(&run->progress);

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command line of vqtrain. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "vqtrain.h"
+
+enum {
+    KEY_QUANTIZER = CLI_KEY_FIRST,
+    KEY_METRIC,
+    KEY_STORAGE,
+    KEY_TOLERANCE,
+    KEY_SEEDING,
+    KEY_REPAIR,
+    KEY_MAX_VECTORS,
+    KEY_CODEC,
+    KEY_DIM,
+    KEY_PARTS,
+    KEY_BINS,
+    KEY_BOUND,
+    KEY_RESUME
+};
+
+static const cli_option options[] = {
+    CLI_OPTION_OUTPUT("the model file (safetensors), or - for standard output"),
+    {KEY_QUANTIZER, "quantizer", "KIND",
+     "kmeans (one codebook; features' default), rvq (residual), pq\n"
+     "                            (product), fsq, lfq, bsq (scalar); pictures: the recipe's"},
+    {'k', "k", "K", "codewords per level (default 256; pictures the recipe's)"},
+    {'l', "levels", "L", "levels (default: rvq 4, others 1, pictures the recipe's)"},
+    {'i', "iterations", "N", "iterations per level (default 25, pictures the recipe's)"},
+    {KEY_MAX_VECTORS, "max-vectors", "N", "train on an even sample of so many vectors"},
+    {'s', "seed", "N", "seed of the random numbers (default 0)"},
+    {KEY_CODEC, "codec", "NAME", "pictures: the front end to train (default image)"},
+    {KEY_DIM, "dim", "N", "pictures: coefficients kept per grid position"},
+    {KEY_METRIC, "metric", "NAME", "kmeans: euclidean (default) or cosine"},
+    {KEY_STORAGE, "storage", "TYPE", "codewords as f32 (default), f16 or bf16"},
+    {KEY_SEEDING, "seeding", "HOW", "first codewords: kmeans++ (default) or random"},
+    {KEY_REPAIR, "repair", "N", "rounds that move wasted codewords (default 0)"},
+    {KEY_TOLERANCE, "tolerance", "X",
+     "stop a level when the error falls by less than this share\n"
+     "                            (default 1e-4; negative = never)"},
+    {KEY_PARTS, "parts", "M", "pq: slices of the vector (default 8)"},
+    {KEY_BINS, "bins", "LIST", "fsq: bins of a level's numbers, 8,5,5,5 (default: chosen for K)"},
+    {KEY_BOUND, "bound", "NAME", "fsq: tanh (default), symmetric or clamp"},
+    {KEY_RESUME, "resume", NULL, "go on from OUTPUT.partial, to the same model, bit for bit"},
+    CLI_OPTION_THREADS,
+    CLI_OPTION_CPU,
+    CLI_OPTION_JSON,
+    CLI_OPTION_FORCE("start again even if there is an OUTPUT.partial"),
+    CLI_OPTION_QUIET,
+    CLI_OPTION_VERBOSE,
+    CLI_OPTION_HELP,
+    CLI_OPTION_VERSION,
+};
+
+/** @return the index of `value` among the words, or -1 after a message. */
+static int one_of(const cli_common *common, const char *option, const char *value,
+                  const char *const *words, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(value, words[i]) == 0)
+            return i;
+    char list[64] = "";
+    for (int i = 0; i < count; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", words[i]);
+    cli_usage(common, "--%s: '%s' is none of %s", option, value, list);
+    return -1;
+}
+
+static int word_option(vqtrain_settings *s, const cli_common *common, int key, const char *value)
+{
+    static const char *const metrics[] = {"euclidean", "cosine"};
+    static const char *const storages[] = {"f32", "f16", "bf16"};
+    static const char *const seedings[] = {"kmeans++", "random"};
+    static const char *const bounds[] = {"tanh", "symmetric", "clamp"};
+    static const vq_dtype dtypes[] = {VQ_DTYPE_F32, VQ_DTYPE_F16, VQ_DTYPE_BF16};
+    int i;
+    switch (key) {
+    case KEY_METRIC:
+        s->given |= VQTRAIN_METRIC;
+        i = one_of(common, "metric", value, metrics, 2);
+        s->metric = i == 1 ? VQ_METRIC_COSINE : VQ_METRIC_EUCLIDEAN;
+        break;
+    case KEY_STORAGE:
+        s->given |= VQTRAIN_STORAGE;
+        i = one_of(common, "storage", value, storages, 3);
+        s->storage = i < 0 ? VQ_DTYPE_F32 : dtypes[i];
+        break;
+    case KEY_BOUND:
+        s->given |= VQTRAIN_BOUND;
+        i = one_of(common, "bound", value, bounds, 3);
+        s->bound = i < 0 ? VQ_FSQ_TANH : (vq_fsq_bound)i;
+        break;
+    default:
+        s->given |= VQTRAIN_SEEDING;
+        i = one_of(common, "seeding", value, seedings, 2);
+        s->seeding = i == 1 ? VQ_SEEDING_RANDOM : VQ_SEEDING_KMEANSPP;
+        break;
+    }
+    return i < 0 ? CLI_USAGE : CLI_DONE;
+}
+
+static int number_option(uint32_t *out, const cli_common *common, const char *option,
+                         const char *value, uint64_t high)
+{
+    uint64_t number;
+    const int code = cli_read_uint(common, option, value, 1, high, &number);
+    if (!code)
+        *out = (uint32_t)number;
+    return code;
+}
+
+/** "8,5,5,5" */
+static int bins_option(vqtrain_settings *s, const cli_common *common, const char *value)
+{
+    char number[16];
+    s->bin_count = 0;
+    for (const char *at = value;; at++) {
+        const size_t length = strcspn(at, ",");
+        if (s->bin_count == VQTRAIN_MOST_BINS)
+            return cli_usage(common, "--bins: more than %d numbers", VQTRAIN_MOST_BINS);
+        snprintf(number, sizeof number, "%.*s", (int)(length < 15 ? length : 15), at);
+        const int code =
+            number_option(&s->bins[s->bin_count++], common, "bins", number, VQ_FSQ_MAX_BINS);
+        if (code)
+            return code;
+        at += length;
+        if (!*at)
+            return CLI_DONE;
+    }
+}
+
+static int on_option(void *state, const cli_common *common, int key, const char *value)
+{
+    vqtrain_settings *s = state;
+    switch (key) {
+    case KEY_QUANTIZER:
+        s->kind = vqtrain_find_kind(common, value);
+        return s->kind ? CLI_DONE : CLI_USAGE;
+    case 'k':
+        s->given |= VQTRAIN_K;
+        return number_option(&s->k, common, "k", value, UINT32_MAX);
+    case 'l':
+        s->given |= VQTRAIN_LEVELS;
+        return number_option(&s->levels, common, "levels", value, VQ_MAX_LEVELS);
+    case 'i':
+        s->given |= VQTRAIN_ITERATIONS;
+        return number_option(&s->iterations, common, "iterations", value, 1000000);
+    case KEY_PARTS:
+        s->given |= VQTRAIN_PARTS;
+        return number_option(&s->parts, common, "parts", value, VQ_MAX_LEVELS);
+    case KEY_BINS:
+        s->given |= VQTRAIN_BINS;
+        return bins_option(s, common, value);
+    case KEY_DIM:
+        s->pictures_only = "dim";
+        return number_option(&s->dim, common, "dim", value, 65536);
+    case 's':
+        return cli_read_uint(common, "seed", value, 0, UINT64_MAX, &s->seed);
+    case KEY_MAX_VECTORS:
+        return cli_read_uint(common, "max-vectors", value, 1, (uint64_t)1 << 48, &s->max_vectors);
+    case KEY_TOLERANCE:
+        s->given |= VQTRAIN_TOLERANCE;
+        return cli_read_double(common, "tolerance", value, &s->tolerance);
+    case KEY_REPAIR:
+        s->given |= VQTRAIN_REPAIR;
+        return number_option(&s->repair, common, "repair", value, 1000);
+    case KEY_CODEC:
+        s->pictures_only = "codec";
+        s->codec = value;
+        return CLI_DONE;
+    case KEY_RESUME:
+        s->resume = 1;
+        return CLI_DONE;
+    default:
+        return word_option(s, common, key, value);
+    }
+}
+
+const cli_program vqtrain_program = {
+    .name = "vqtrain",
+    .usage = "INPUT... -o MODEL [options]",
+    .about =
+        "Train a model. Pictures (PNG, JPEG), or folders of them, make a model for vqenc; .npy "
+        "arrays\nof [n, d] features make a quantizer. Ctrl-C loses at most the level at work: see "
+        "--resume.\n",
+    .options = options,
+    .option_count = sizeof options / sizeof *options,
+    .examples =
+        "  vqtrain photos/ -o model.safetensors\n"
+        "  vqtrain features.npy --k 1024 -o codebook.safetensors\n"
+        "  vqtrain a.npy b.npy --quantizer rvq --levels 8 --k 256 -o rvq.safetensors\n"
+        "  vqtrain --import codebooks.npy -o model.safetensors    (see vqtrain --import --help)\n",
+    .option = on_option,
+};
+
+char *vqtrain_identity(const vqtrain_settings *s, int features)
+{
+    const unsigned long long sample = s->max_vectors, seed = s->seed;
+    char *codec = features ? cli_copy("") : cli_format("codec=%s dim=%u ", s->codec, s->dim);
+    char *identity, bins[VQTRAIN_MOST_BINS * 5 + 1] = "";
+    for (uint32_t i = 0; i < s->bin_count; i++)
+        snprintf(bins + strlen(bins), sizeof bins - strlen(bins), "%s%u", i ? "," : "", s->bins[i]);
+    if (!s->kind)
+        identity = cli_format("libvq=%s %slevels=%u k=%u iterations=%u max_vectors=%llu seed=%llu",
+                              vq_version(), codec, s->levels, s->k, s->iterations, sample, seed);
+    else
+        identity = cli_format(
+            "libvq=%s %squantizer=%s levels=%u k=%u parts=%u bins=%s bound=%s "
+            "metric=%s storage=%s iterations=%u tolerance=%g seeding=%s repair=%u "
+            "max_vectors=%llu seed=%llu",
+            vq_version(), codec, vqtrain_kind_name(s->kind), s->levels, s->k, s->parts, bins,
+            vq_fsq_bound_name(s->bound), vq_metric_name(s->metric), vq_dtype_name(s->storage),
+            s->iterations, s->tolerance, s->seeding == VQ_SEEDING_RANDOM ? "random" : "kmeans++",
+            s->repair, sample, seed);
+    free(codec);
+    return identity;
+}
