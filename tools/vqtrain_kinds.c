@@ -5,6 +5,7 @@
 
 #include "rvq/product.h"
 #include "rvq/scalar_train.h"
+#include "vq/simvq.h"
 #include "vqtrain.h"
 
 struct vqtrain_kind {
@@ -14,6 +15,20 @@ struct vqtrain_kind {
     int in_memory;
     vq_status (*train)(vqtrain_run *run, vq_quantizer **out, const vq_source *rows);
 };
+
+static vq_status train_simvq(vqtrain_run *run, vq_quantizer **out, const vq_source *rows)
+{
+    const vq_kmeans_opts kmeans = vqtrain_kmeans_opts(run);
+    vq_simvq_train_opts opts = VQ_SIMVQ_TRAIN_OPTS_INIT;
+    opts.k = kmeans.k;
+    opts.seed = kmeans.seed;
+    opts.max_iterations = kmeans.max_iterations;
+    opts.tolerance = kmeans.tolerance;
+    opts.threads = kmeans.threads;
+    opts.progress = kmeans.progress;
+    opts.progress_context = kmeans.progress_context;
+    return vq_simvq_train_source(out, NULL, rows, &opts);
+}
 
 static vq_residual_train_opts residual_opts(vqtrain_run *run)
 {
@@ -90,6 +105,7 @@ enum {
 
 static const vqtrain_kind kinds[] = {
     {"kmeans", ANY_KMEANS | VQTRAIN_METRIC, 1, 0, vqtrain_kmeans},
+    {"simvq", VQTRAIN_K | VQTRAIN_ITERATIONS | VQTRAIN_TOLERANCE, 1, 0, train_simvq},
     {"rvq", ANY_KMEANS | VQTRAIN_LEVELS, 4, 1, train_rvq},
     {"pq", ANY_KMEANS | VQTRAIN_LEVELS | VQTRAIN_PARTS, 1, 1, train_pq},
     {"fsq", VQTRAIN_K | VQTRAIN_LEVELS | VQTRAIN_BINS | VQTRAIN_BOUND, 1, 1, train_fsq},

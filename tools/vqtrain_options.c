@@ -24,7 +24,7 @@ enum {
 static const cli_option options[] = {
     CLI_OPTION_OUTPUT("the model file (safetensors), or - for standard output"),
     {KEY_QUANTIZER, "quantizer", "KIND",
-     "kmeans (one codebook; features' default), rvq (residual), pq\n"
+     "kmeans (one codebook; features' default), simvq, rvq (residual), pq\n"
      "                            (product), fsq, lfq, bsq (scalar); pictures: the recipe's"},
     {'k', "k", "K", "codewords per level (default 256; pictures the recipe's)"},
     {'l', "levels", "L", "levels (default: rvq 4, others 1, pictures the recipe's)"},
