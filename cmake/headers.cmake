@@ -1,6 +1,7 @@
 # The public headers: what an installed program may include. Everything else ends in _internal.h or _priv.h.
 # The test style.headers compares this list with the tree.
 set(LIBVQ_PUBLIC_HEADERS
+    vq/code_tables.h
     vq/codebook.h
     vq/cpu.h
     vq/export.h

@@ -3,6 +3,7 @@
 #ifndef VQ_VQ_H
 #define VQ_VQ_H
 
+#include "vq/code_tables.h"
 #include "vq/codebook.h"
 #include "vq/cpu.h"
 #include "vq/export.h"
