@@ -7,6 +7,7 @@
 #define IO_TOKENS_FILE_H
 
 #include "io/file.h"
+#include "vq/code_tables.h"
 #include "vq/tokens.h"
 
 #ifdef __cplusplus
@@ -18,8 +19,13 @@ typedef enum vq_packing {
     VQ_PACKING_RAW =
         0, /**< u8, u16 or u32, the smallest that holds every level; can be memory-mapped */
     VQ_PACKING_BITS =
-        1 /**< ceil(log2 K) bits per code of each level, least significant bit first */
+        1, /**< ceil(log2 K) bits per code of each level, least significant bit first */
+    VQ_PACKING_ENTROPY =
+        2 /**< entropy coded with a model's tables of probabilities, which the reader needs too */
 } vq_packing;
+
+/** @return "raw", "bits" or "entropy", as files and command lines spell it; NULL for any other number. */
+VQ_API const char *vq_packing_name(vq_packing packing);
 
 /** What a token file says beside the tokens. */
 typedef struct vq_tokens_info {
@@ -40,11 +46,34 @@ VQ_API vq_status vq_tokens_read(vq_tokens **out, vq_tokens_info *info, const cha
 VQ_API vq_status vq_tokens_parse(vq_tokens **out, vq_tokens_info *info, const void *data,
                                  size_t size, const char *name, const vq_limits *limits);
 
+/**
+ * The same with the tables of the model that made the tokens (vq_codec_info.tables), for every packing.
+ * vq_tokens_read() and vq_tokens_parse() have none: they refuse the packing "entropy" with VQ_E_UNSUPPORTED.
+ * @param tables NULL, or what the writer had.
+ * @return as vq_tokens_parse(), and VQ_E_MISMATCH if the tables are for other levels or K.
+ */
+VQ_API vq_status vq_tokens_parse_with(vq_tokens **out, vq_tokens_info *info, const void *data,
+                                      size_t size, const char *name, const vq_code_tables *tables,
+                                      const vq_limits *limits);
+
+/**
+ * What a file says of its tokens without the codes: to know which model to open. Every checksum is verified.
+ * @param[out] head filled in, its codes NULL; owns nothing.
+ * @param[out] info NULL, or a struct to fill.
+ * @return as vq_tokens_parse().
+ */
+VQ_API vq_status vq_tokens_parse_head(vq_tokens *head, vq_tokens_info *info, const void *data,
+                                      size_t size, const char *name, const vq_limits *limits);
+
 /** Write tokens; they are validated first.
  *  @return VQ_OK, VQ_E_ARG, VQ_E_RANGE, VQ_E_IO, VQ_E_NOMEM. */
 VQ_API vq_status vq_tokens_write(const char *path, const vq_tokens *tokens, vq_packing packing,
                                  const vq_write_opts *opts);
 VQ_API vq_status vq_tokens_serialize(vq_bytes *out, const vq_tokens *tokens, vq_packing packing);
+
+/** The same with tables, which the packing "entropy" needs: VQ_E_ARG if they are NULL or for other levels or K. */
+VQ_API vq_status vq_tokens_serialize_with(vq_bytes *out, const vq_tokens *tokens,
+                                          vq_packing packing, const vq_code_tables *tables);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,7 @@
 #include "io/bytes_internal.h"
 #include "io/digest.h"
 #include "io/json_internal.h"
+#include "io/tokens_entropy_internal.h"
 #include "io/tokens_format_internal.h"
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
@@ -173,10 +174,12 @@ static vq_status get_packing(description *d, const json_t *head)
     const char *packing = json_string_value(json_object_get(head, "packing"));
     if (!packing)
         return bad_entry("packing");
-    if (strcmp(packing, "raw") && strcmp(packing, "bits"))
-        return vqi_fail(VQ_E_UNSUPPORTED, "HEAD: the packing \"%.20s\" is not known", packing);
-    d->packing = strcmp(packing, "raw") ? VQ_PACKING_BITS : VQ_PACKING_RAW;
-    return VQ_OK;
+    for (int p = VQ_PACKING_RAW; p <= VQ_PACKING_ENTROPY; p++)
+        if (!strcmp(packing, vq_packing_name((vq_packing)p))) {
+            d->packing = (vq_packing)p;
+            return VQ_OK;
+        }
+    return vqi_fail(VQ_E_UNSUPPORTED, "HEAD: the packing \"%.20s\" is not known", packing);
 }
 
 /* The entries that may be left out. */
@@ -317,9 +320,14 @@ static vq_status read_level(vq_tokens *tokens, uint32_t level, vqi_cursor *curso
     return VQ_OK;
 }
 
-static vq_status read_codes(vq_tokens **out, const description *d, const chunk *codes,
-                            const uint8_t *file)
+/* Are the bytes of TOKS as many as HEAD implies? Asked before memory is taken for the codes. */
+static vq_status check_length(const description *d, const chunk *codes)
 {
+    if (d->packing == VQ_PACKING_ENTROPY)
+        return vqi_entropy_plausible(codes->length, d->positions * d->tokens.levels)
+                   ? VQ_OK
+                   : vqi_fail(VQ_E_FORMAT, "byte %zu: TOKS has %zu bytes, too few for %zu codes",
+                              codes->offset, codes->length, d->positions * d->tokens.levels);
     const unsigned width = vqi_raw_width(d->tokens.levels, d->tokens.k);
     size_t expected = 0;
     for (uint32_t l = 0; l < d->tokens.levels; l++) {
@@ -331,6 +339,23 @@ static vq_status read_codes(vq_tokens **out, const description *d, const chunk *
     if (expected != codes->length)
         return vqi_fail(VQ_E_FORMAT, "byte %zu: TOKS has %zu bytes, and HEAD says %zu",
                         codes->offset, codes->length, expected);
+    return VQ_OK;
+}
+
+static vq_status check_tables(const description *d, const vq_code_tables *tables)
+{
+    if (d->packing != VQ_PACKING_ENTROPY)
+        return VQ_OK;
+    if (!tables)
+        return vqi_fail(VQ_E_UNSUPPORTED,
+                        "the codes are entropy coded (read them with the tables of the model that "
+                        "made them)");
+    return vqi_entropy_check(&d->tokens, tables) ? VQ_E_MISMATCH : VQ_OK;
+}
+
+static vq_status read_codes(vq_tokens **out, const description *d, const chunk *codes,
+                            const uint8_t *file, const vq_code_tables *tables)
+{
     vq_tokens *tokens;
     vq_status status = vq_tokens_create(&tokens, d->tokens.grid_ndim, d->tokens.grid,
                                         d->tokens.levels, d->tokens.k);
@@ -341,8 +366,11 @@ static vq_status read_codes(vq_tokens **out, const description *d, const chunk *
     tokens->codes = array;
     vqi_cursor cursor = vqi_cursor_of(file, (size_t)(codes->payload - file) + codes->length);
     cursor.at = codes->payload;
-    for (uint32_t l = 0; !status && l < tokens->levels; l++)
-        status = read_level(tokens, l, &cursor, d->packing);
+    if (d->packing == VQ_PACKING_ENTROPY)
+        status = vqi_entropy_unpack(tokens, codes->payload, codes->length, tables);
+    else
+        for (uint32_t l = 0; !status && l < tokens->levels; l++)
+            status = read_level(tokens, l, &cursor, d->packing);
     if (status) {
         vq_tokens_free(tokens);
         return status;
@@ -351,32 +379,67 @@ static vq_status read_codes(vq_tokens **out, const description *d, const chunk *
     return VQ_OK;
 }
 
-vq_status vq_tokens_parse(vq_tokens **out, vq_tokens_info *info, const void *data, size_t size,
-                          const char *name, const vq_limits *limits)
+/* Everything but the codes. */
+static vq_status read_description(description *d, chunk *codes, vq_tokens_info *info,
+                                  const void *data, size_t size, const vq_limits *limits)
 {
-    *out = NULL;
     vq_limits own;
     vq_status status = vq_limits_resolve(&own, limits);
     if (status)
         return status;
     vq_tokens_info own_info = {0};
-    chunk head = {0}, codes = {0};
+    chunk head = {0};
+    status = read_frame(&head, codes, &own_info, data, size);
+    if (!status)
+        status = read_head(d, &head, &own);
+    if (!status)
+        status = check_length(d, codes);
+    if (status || !info)
+        return status;
+    own_info.packing = d->packing;
+    own_info.file_bytes = size;
+    own_info.payload_bytes = codes->length;
+    own_info.payload_offset = codes->offset + VQI_CHUNK_HEADER;
+    *info = own_info;
+    return VQ_OK;
+}
+
+vq_status vq_tokens_parse_head(vq_tokens *head, vq_tokens_info *info, const void *data, size_t size,
+                               const char *name, const vq_limits *limits)
+{
+    chunk codes = {0};
     description d;
-    status = read_frame(&head, &codes, &own_info, data, size);
-    if (!status)
-        status = read_head(&d, &head, &own);
-    if (!status)
-        status = read_codes(out, &d, &codes, data);
+    const vq_status status = read_description(&d, &codes, info, data, size, limits);
     if (status)
         return name ? vqi_fail_in(status, name) : status;
-    if (info) {
-        own_info.packing = d.packing;
-        own_info.file_bytes = size;
-        own_info.payload_bytes = codes.length;
-        own_info.payload_offset = codes.offset + VQI_CHUNK_HEADER;
-        *info = own_info;
-    }
+    *head = d.tokens;
     return VQ_OK;
+}
+
+vq_status vq_tokens_parse_with(vq_tokens **out, vq_tokens_info *info, const void *data, size_t size,
+                               const char *name, const vq_code_tables *tables,
+                               const vq_limits *limits)
+{
+    *out = NULL;
+    chunk codes = {0};
+    description d;
+    vq_tokens_info own_info;
+    vq_status status = read_description(&d, &codes, &own_info, data, size, limits);
+    if (!status)
+        status = check_tables(&d, tables);
+    if (!status)
+        status = read_codes(out, &d, &codes, data, tables);
+    if (status)
+        return name ? vqi_fail_in(status, name) : status;
+    if (info)
+        *info = own_info;
+    return VQ_OK;
+}
+
+vq_status vq_tokens_parse(vq_tokens **out, vq_tokens_info *info, const void *data, size_t size,
+                          const char *name, const vq_limits *limits)
+{
+    return vq_tokens_parse_with(out, info, data, size, name, NULL, limits);
 }
 
 vq_status vq_tokens_read(vq_tokens **out, vq_tokens_info *info, const char *path,

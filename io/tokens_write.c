@@ -5,9 +5,16 @@
 
 #include "io/bytes_internal.h"
 #include "io/digest.h"
+#include "io/tokens_entropy_internal.h"
 #include "io/tokens_format_internal.h"
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
+
+const char *vq_packing_name(vq_packing packing)
+{
+    static const char *const names[] = {"raw", "bits", "entropy"};
+    return packing >= VQ_PACKING_RAW && packing <= VQ_PACKING_ENTROPY ? names[packing] : NULL;
+}
 
 unsigned vqi_raw_width(uint32_t levels, const uint32_t *k)
 {
@@ -78,8 +85,7 @@ static json_t *head_json(const vq_tokens *tokens, vq_packing packing)
         failed |= json_object_set_new(head, "bits", json_integer(tokens->bits));
     failed |= json_object_set_new(head, "grid", sizes(tokens->grid, tokens->grid_ndim));
     failed |= json_object_set_new(head, "k", sizes(k, tokens->levels));
-    failed |= json_object_set_new(head, "packing",
-                                  json_string(packing == VQ_PACKING_BITS ? "bits" : "raw"));
+    failed |= json_object_set_new(head, "packing", json_string(vq_packing_name(packing)));
     if (*tokens->codec)
         failed |= json_object_set_new(head, "codec", json_string(tokens->codec));
     if (memcmp(tokens->model_sha256, no_model, sizeof no_model)) {
@@ -146,13 +152,10 @@ static void pack(uint8_t *out, const vq_tokens *tokens, vq_packing packing)
     }
 }
 
+/* coded: the payload if it is there already, codes_size bytes; NULL = to be packed in place. */
 static vq_status assemble(vq_bytes *out, const vq_tokens *tokens, vq_packing packing,
-                          const char *head)
+                          const char *head, const uint8_t *coded, size_t codes_size)
 {
-    size_t codes_size = 0;
-    const vq_status status = payload_size(&codes_size, tokens, packing);
-    if (status)
-        return status;
     const size_t head_size = strlen(head);
     const size_t head_at = VQI_FILE_HEADER;
     const size_t codes_at = next_header(head_at + VQI_CHUNK_HEADER + head_size + 4);
@@ -171,7 +174,10 @@ static vq_status assemble(vq_bytes *out, const vq_tokens *tokens, vq_packing pac
     vqi_store_u32(file + 44, vq_crc32c(0, file, 44));
     memcpy(file + head_at + VQI_CHUNK_HEADER, head, head_size);
     seal_chunk(file, head_at, "HEAD", head_size);
-    pack(file + codes_at + VQI_CHUNK_HEADER, tokens, packing);
+    if (coded)
+        memcpy(file + codes_at + VQI_CHUNK_HEADER, coded, codes_size);
+    else
+        pack(file + codes_at + VQI_CHUNK_HEADER, tokens, packing);
     seal_chunk(file, codes_at, "TOKS", codes_size);
     vqi_store_u64(file + end_at + VQI_CHUNK_HEADER, size);
     seal_chunk(file, end_at, "TEND", 8);
@@ -223,27 +229,51 @@ static vq_status check_source(const vq_tokens *tokens)
     return VQ_OK;
 }
 
-vq_status vq_tokens_serialize(vq_bytes *out, const vq_tokens *tokens, vq_packing packing)
+/* The payload of an entropy coded file, or the size of one that is packed in place. */
+static vq_status prepare_payload(uint8_t **coded, size_t *size, const vq_tokens *tokens,
+                                 vq_packing packing, const vq_code_tables *tables)
+{
+    if (packing != VQ_PACKING_ENTROPY)
+        return payload_size(size, tokens, packing);
+    if (!tables)
+        return vqi_fail(VQ_E_ARG, "the packing \"entropy\" needs tables of probabilities, and the "
+                                  "model has none (take \"bits\")");
+    const vq_status status = vqi_entropy_check(tokens, tables);
+    return status ? status : vqi_entropy_pack(coded, size, tokens, tables);
+}
+
+vq_status vq_tokens_serialize_with(vq_bytes *out, const vq_tokens *tokens, vq_packing packing,
+                                   const vq_code_tables *tables)
 {
     out->data = NULL;
     out->size = 0;
-    if (packing != VQ_PACKING_RAW && packing != VQ_PACKING_BITS)
+    if (!vq_packing_name(packing))
         return vqi_fail(VQ_E_ARG, "%d is not a packing", (int)packing);
     vq_status status = vq_tokens_validate(tokens);
     if (!status)
         status = check_source(tokens);
+    uint8_t *coded = NULL;
+    size_t size = 0;
+    if (!status)
+        status = prepare_payload(&coded, &size, tokens, packing, tables);
     if (status)
         return status;
     json_t *json = head_json(tokens, packing);
     char *head = json ? json_dumps(json, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
-    status = head ? assemble(out, tokens, packing, head) : vqi_fail_nomem(0);
+    status = head ? assemble(out, tokens, packing, head, coded, size) : vqi_fail_nomem(0);
     /* jansson's texts come from its allocator, which a program may have replaced. */
     json_malloc_t json_alloc;
     json_free_t json_free;
     json_get_alloc_funcs(&json_alloc, &json_free);
     json_free(head);
     json_decref(json);
+    vq_free(coded);
     return status;
+}
+
+vq_status vq_tokens_serialize(vq_bytes *out, const vq_tokens *tokens, vq_packing packing)
+{
+    return vq_tokens_serialize_with(out, tokens, packing, NULL);
 }
 
 vq_status vq_tokens_write(const char *path, const vq_tokens *tokens, vq_packing packing,

@@ -131,6 +131,10 @@ def token_files():
     yield "codes-out-of-range", tokens(k=[16, 7]), "VQ_E_FORMAT", "K is 7"
     yield "codes-padding-bits", tokens(codes=CODES[:1] + b"\xff" + CODES[2:]), "VQ_E_FORMAT", "padding bit"
     yield "raw-out-of-range", tokens(packing="raw", codes=bytes([1, 2, 16, 7, 0, 5])), "VQ_E_FORMAT", "K is 16"
+    yield "entropy-without-tables", tokens(packing="entropy", codes=bytes([0, 0x53, 0x9A, 0x21, 0xC4])), \
+        "VQ_E_UNSUPPORTED", "entropy coded"
+    yield "entropy-few-bytes-many-codes", tokens(packing="entropy", grid=[1, 9999, 9999], codes=bytes(9)), \
+        "VQ_E_FORMAT", "too few"
     yield "bit-flip", bytes(flipped), "VQ_E_CHECKSUM", "checksum"
 
 
