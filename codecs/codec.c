@@ -12,6 +12,20 @@
 #include "vq/memory_internal.h"
 #include "vq/options_internal.h"
 
+static vq_status check_tables(const vq_codec *codec)
+{
+    const uint32_t levels = vq_quantizer_levels(codec->quantizer);
+    if (vq_code_tables_levels(codec->tables) != levels)
+        return vqi_fail(VQ_E_FORMAT, "the model has %u levels and tables of probabilities for %u",
+                        levels, vq_code_tables_levels(codec->tables));
+    for (uint32_t l = 0; l < levels; l++)
+        if (vq_code_tables_k(codec->tables, l) != vq_quantizer_k(codec->quantizer, l))
+            return vqi_fail(VQ_E_FORMAT, "level %u has %u codewords and a table for %u codes", l,
+                            vq_quantizer_k(codec->quantizer, l),
+                            vq_code_tables_k(codec->tables, l));
+    return VQ_OK;
+}
+
 static vq_status codec_from_tensors(vq_codec *codec, const vq_tensors *model)
 {
     const char *name = vq_tensors_get(model, "codec");
@@ -22,8 +36,11 @@ static vq_status codec_from_tensors(vq_codec *codec, const vq_tensors *model)
         return vqi_fail(VQ_E_UNSUPPORTED,
                         "the model is for a codec \"%.40s\", which libvq %s does not have", name,
                         vq_version());
-    const vq_status status =
-        vq_quantizer_load(&codec->quantizer, model, "quantizer.", &codec->limits);
+    vq_status status = vq_quantizer_load(&codec->quantizer, model, "quantizer.", &codec->limits);
+    if (!status)
+        status = vq_code_tables_load(&codec->tables, model, "tables.");
+    if (!status && codec->tables)
+        status = check_tables(codec);
     if (status)
         return status;
     return codec->front_end->load(&codec->state, model, codec->quantizer, &codec->limits);
@@ -95,6 +112,7 @@ void vq_codec_free(vq_codec *codec)
     if (codec->front_end)
         codec->front_end->free(codec->state);
     vq_quantizer_free(codec->quantizer);
+    vq_code_tables_free(codec->tables);
     vq_free(codec);
 }
 
@@ -106,6 +124,7 @@ void vq_codec_get_info(vq_codec_info *out, const vq_codec *codec)
     out->kind = codec->front_end->kind;
     out->levels = vq_quantizer_levels(codec->quantizer);
     out->quantizer = codec->quantizer;
+    out->tables = codec->tables;
     memcpy(out->model_sha256, codec->model_sha256, sizeof out->model_sha256);
     codec->front_end->describe(out, codec->state);
 }
@@ -117,7 +136,7 @@ static vq_status resolve(vq_coding_opts *own, const vq_coding_opts *opts, uint32
     if (status)
         return status;
     if (!own->levels)
-        own->levels = default_levels;
+        own->levels = own->lambda > 0 ? levels : default_levels;
     if (own->levels > levels)
         return vqi_fail(VQ_E_ARG, "%u levels were asked for (there are 1 to %u)", own->levels,
                         levels);

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vq/code_tables.h"
 #include "vq/limits.h"
 #include "vq/quantizer.h"
 #include "vq/signal.h"
@@ -62,6 +63,8 @@ typedef struct vq_codec_info {
     uint32_t hop[2];         /**< signal samples per grid position: rows and columns of an image */
     const vq_quantizer *quantizer;        /**< borrowed */
     uint8_t model_sha256[VQ_SHA256_SIZE]; /**< of the model file */
+    const vq_code_tables
+        *tables; /**< for VQ_PACKING_ENTROPY, borrowed; NULL if the model has none */
 } vq_codec_info;
 
 VQ_API void vq_codec_get_info(vq_codec_info *out, const vq_codec *codec);
@@ -80,19 +83,27 @@ typedef struct vq_progress {
 /** How to encode or decode; NULL means all defaults. */
 typedef struct vq_coding_opts {
     size_t struct_size; /**< sizeof(vq_coding_opts) */
-    uint32_t levels; /**< encode: 0 = the model's default; decode: 0 = all that the tokens have */
-    int threads;     /**< 0 = as many as OpenMP gives; never changes the tokens */
+    uint32_t
+        levels;  /**< encode: 0 = the model's default, or all if lambda is not 0; decode: 0 = all
+                        that the tokens have */
+    int threads; /**< 0 = as many as OpenMP gives; never changes the tokens */
     vq_alpha_policy alpha; /**< encode only */
     float background[3];   /**< for VQ_ALPHA_COMPOSITE: RGB in [0, 1]; zeros = black */
     int any_model;         /**< decode: 1 = do not insist that this model made the tokens */
     int (*progress)(void *context,
                     const vq_progress *progress); /**< not 0 = stop: VQ_E_CANCELLED */
     void *progress_context;
+    uint32_t beam; /**< encode: as in vq_quantize_opts; wider = better and slower */
+    /** encode: rate-aware choice of the codes, as in vq_quantize_opts: each takes the one with the least
+     *  squared error + lambda x bits, so that plain parts of a signal cost few bits under
+     *  VQ_PACKING_ENTROPY. For a picture a bit more is spent where it takes away at least lambda of the
+     *  summed squared error, samples being in [0, 1]: 0.01 is good, 0.03 small. 0 = nearest codes. */
+    float lambda;
 } vq_coding_opts;
 
 #define VQ_CODING_OPTS_INIT                                                                        \
     {                                                                                              \
-        sizeof(vq_coding_opts), 0, 0, VQ_ALPHA_KEEP, {0, 0, 0}, 0, NULL, NULL                      \
+        sizeof(vq_coding_opts), 0, 0, VQ_ALPHA_KEEP, {0, 0, 0}, 0, NULL, NULL, 0, 0                \
     }
 
 /**

@@ -33,6 +33,7 @@ struct vq_codec {
     const vqi_front_end *front_end;
     void *state; /**< the front end's */
     vq_quantizer *quantizer;
+    vq_code_tables *tables; /**< of the model, or NULL */
     vq_limits limits;
     uint8_t model_sha256[VQ_SHA256_SIZE];
 };

@@ -19,6 +19,8 @@ typedef struct band {
     vqi_picture picture;
     size_t rows; /**< of blocks in a full band */
     int threads;
+    uint32_t beam; /**< of the search, when encoding */
+    float lambda;
     float
         *latents; /**< (rows + 2) x columns x d: decoding has a row of neighbours on either side */
     uint32_t *codes; /**< (rows + 2) x columns x levels */
@@ -55,6 +57,18 @@ static void band_clear(band *b)
     vq_free(b->workspace);
 }
 
+static vq_quantize_opts quantize_opts(const band *b)
+{
+    vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
+    opts.levels = b->opts->levels;
+    opts.beam = b->beam;
+    opts.lambda = b->lambda;
+    opts.threads = b->threads;
+    opts.workspace = b->workspace;
+    opts.workspace_size = b->workspace_size;
+    return opts;
+}
+
 static vq_status band_create(band *b, const vq_codec *codec, const vq_signal *signal,
                              const vq_coding_opts *opts, size_t planes, int decoding)
 {
@@ -63,6 +77,8 @@ static vq_status band_create(band *b, const vq_codec *codec, const vq_signal *si
     b->model = codec->state;
     b->opts = opts;
     b->threads = opts->threads > 0 ? opts->threads : omp_get_max_threads();
+    b->beam = decoding ? 0 : opts->beam;
+    b->lambda = decoding ? 0 : opts->lambda;
     picture_init(&b->picture, b->model, signal, 0, opts);
     const size_t columns = b->picture.columns;
     b->rows = (BAND_VECTORS + columns - 1) / columns;
@@ -71,7 +87,8 @@ static vq_status band_create(band *b, const vq_codec *codec, const vq_signal *si
     b->total = (uint64_t)planes * b->picture.rows;
 
     const size_t vectors = (b->rows + 2) * columns;
-    b->workspace_size = vq_quantize_workspace(codec->quantizer, vectors, b->threads);
+    const vq_quantize_opts quantize = quantize_opts(b);
+    b->workspace_size = vq_quantize_workspace_for(codec->quantizer, vectors, &quantize);
     b->scratch_size = decoding ? VQI_IMAGE_PLANES * b->picture.width
                                : vqi_image_analysis_scratch(b->model, &b->picture);
     b->latents = vqi_alloc(vectors, b->model->dim * sizeof *b->latents);
@@ -86,16 +103,6 @@ static vq_status band_create(band *b, const vq_codec *codec, const vq_signal *si
         (decoding && !b->lines))
         return vqi_fail_nomem((unsigned long long)vectors * b->model->dim * sizeof(float));
     return VQ_OK;
-}
-
-static vq_quantize_opts quantize_opts(const band *b)
-{
-    vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
-    opts.levels = b->opts->levels;
-    opts.threads = b->threads;
-    opts.workspace = b->workspace;
-    opts.workspace_size = b->workspace_size;
-    return opts;
 }
 
 static vq_status report_progress(band *b, size_t rows)

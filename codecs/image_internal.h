@@ -83,6 +83,26 @@ void vqi_image_synthesise_rows(vq_signal *target, const vqi_image_model *model,
                                const vqi_picture *picture, size_t row, const float *above,
                                const float *here, const float *below, float *scratch);
 
+/** How vqi_image_refine() trains. */
+typedef struct vqi_refine_opts {
+    uint32_t rounds; /**< of encoding and fitting */
+    uint32_t
+        beam; /**< of the encoding; the first one, which gives the first frequencies, is greedy */
+    float lambda; /**< squared error that a bit is worth */
+    int threads;
+    /** Rows done of those of a round, 0 to rounds + 1; not 0 = stop: VQ_E_CANCELLED. May be NULL. */
+    int (*progress)(void *context, uint32_t round, size_t done, size_t count);
+    void *context;
+} vqi_refine_opts;
+
+/**
+ * Train all levels of a residual quantizer together, and count how often each code is used.
+ * @param[in,out] quantizer replaced by the new one; the caller's in any case.
+ * @param         x         n x d, row-major.
+ */
+vq_status vqi_image_refine(vq_quantizer **quantizer, const float *x, size_t n,
+                           const vqi_refine_opts *opts);
+
 /** Train a model's tables and codebooks; vqi_front_end.train. */
 vq_status vqi_image_train(vq_tensors **model, const vq_signal_source *source,
                           const vq_codec_train_opts *opts);

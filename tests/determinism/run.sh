@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Same pictures, same tokens: one SHA-256 over threads x instruction sets.
+# Same pictures, same tokens: one SHA-256 over threads x instruction sets, of nearest codes and of rate-aware ones.
 # usage: run.sh VQENC FOLDER_OF_PNG [COUNT]     COUNT pictures, default all. Exit 77: skipped, no pictures.
 set -euo pipefail
 export LC_ALL=C
@@ -30,10 +30,11 @@ runs=0
 for mask in "${masks[@]}"; do
     for threads in 1 2 3 7; do
         rm -rf "$scratch/tokens"
-        mkdir "$scratch/tokens"
+        mkdir -p "$scratch/tokens/rate"
         "$vqenc" -q --threads "$threads" --cpu "$mask" -o "$scratch/tokens" "${pictures[@]}"
-        [ "$(find "$scratch/tokens" -name '*.bin' | wc -l)" -eq ${#pictures[@]} ]
-        hash=$(cat "$scratch/tokens"/*.bin | sha256sum | cut -d ' ' -f 1)
+        "$vqenc" -q --threads "$threads" --cpu "$mask" --lambda 0.02 --beam 3 -o "$scratch/tokens/rate" "${pictures[0]}"
+        [ "$(find "$scratch/tokens" -name '*.bin' | wc -l)" -eq $((${#pictures[@]} + 1)) ]
+        hash=$(cat "$scratch/tokens"/*.bin "$scratch/tokens/rate"/*.bin | sha256sum | cut -d ' ' -f 1)
         printf '%s  threads %s, cpu %s\n' "$hash" "$threads" "$mask"
         hashes[$hash]=1
         runs=$((runs + 1))
