@@ -120,6 +120,36 @@ static int tell(const cli_common *common, const settings *s, const char *input, 
     return CLI_DONE;
 }
 
+/* Read the tokens, and open the model that they need on the way. */
+static int load(vq_tokens **tokens, const cli_common *common, const settings *s, vq_codec **codec,
+                const char *input)
+{
+    const char *name = cli_input_name(input);
+    vq_bytes bytes;
+    vq_tokens head = {0};
+    vq_codec_info info;
+    vq_status status = vq_file_read(&bytes, input, NULL);
+    if (!status)
+        status = vq_tokens_parse_head(&head, NULL, bytes.data, bytes.size, input, NULL);
+    int code = status ? cli_fail(common, name, status) : CLI_DONE;
+    if (!code && head.kind != VQ_KIND_IMAGE)
+        code = cli_fault(common, name, "holds tokens of %s, not of a picture",
+                         vq_kind_name(head.kind));
+    else if (!code && s->coding.levels > head.levels)
+        code = cli_usage(common, "%s: --levels: %u, but the file has %u levels", name,
+                         s->coding.levels, head.levels);
+    if (!code)
+        code = choose_model(common, s, codec, name, &head);
+    if (!code) {
+        vq_codec_get_info(&info, *codec);
+        status =
+            vq_tokens_parse_with(tokens, NULL, bytes.data, bytes.size, input, info.tables, NULL);
+        code = status ? cli_fail(common, name, status) : CLI_DONE;
+    }
+    vq_bytes_clear(&bytes);
+    return code;
+}
+
 static int decode(const cli_common *common, settings *s, vq_codec **codec, const char *input,
                   const char *output)
 {
@@ -127,29 +157,15 @@ static int decode(const cli_common *common, settings *s, vq_codec **codec, const
     vq_signal *picture = NULL;
     cli_progress progress;
     const char *name = cli_input_name(input);
-    vq_status status = vq_tokens_read(&tokens, NULL, input, NULL);
-    if (status)
-        return cli_fail(common, name, status);
-
-    int code = CLI_DONE;
-    if (tokens->kind != VQ_KIND_IMAGE)
-        code = cli_fault(common, name, "holds tokens of %s, not of a picture",
-                         vq_kind_name(tokens->kind));
-    else if (s->coding.levels > tokens->levels)
-        code = cli_usage(common, "%s: --levels: %u, but the file has %u levels", name,
-                         s->coding.levels, tokens->levels);
-    else
-        code = choose_model(common, s, codec, name, tokens);
-    if (code) {
-        vq_tokens_free(tokens);
+    int code = load(&tokens, common, s, codec, input);
+    if (code)
         return code;
-    }
 
     cli_catch_signals();
     cli_progress_start(&progress, common);
     s->coding.progress = on_progress;
     s->coding.progress_context = &progress;
-    status = vq_codec_decode(&picture, *codec, tokens, &s->coding);
+    vq_status status = vq_codec_decode(&picture, *codec, tokens, &s->coding);
     cli_progress_clear(&progress);
     if (status)
         code = cli_fail(common, name, status);

@@ -7,20 +7,29 @@
 #include "cli_codec.h"
 #include "io/image.h"
 
-enum { KEY_ALPHA = CLI_KEY_FIRST, KEY_BACKGROUND };
+enum { KEY_ALPHA = CLI_KEY_FIRST, KEY_BACKGROUND, KEY_BEAM, KEY_LAMBDA };
 
 typedef struct settings {
     const char *model;
     vq_packing packing;
+    int has_packing;
     vq_coding_opts coding;
     int has_background;
 } settings;
 
 static const cli_option options[] = {
     CLI_OPTION_OUTPUT("the token file, - for standard output, or an existing folder"),
-    {'l', "levels", "N", "levels of the quantizer to use; fewer = smaller (default: the model's)"},
+    {'l', "levels", "N",
+     "levels of the quantizer to use; fewer = smaller (default: the model's; with --lambda all)"},
+    {KEY_LAMBDA, "lambda", "L",
+     "mind the bits: a bit more for each L less of squared error; larger = smaller file (0.01 is\n"
+     "good, 0.03 small; default 0: the nearest codes, whatever they cost)"},
+    {KEY_BEAM, "beam", "N",
+     "look at the N best ways in the search, 1 (default) to 64; 8 is slow and good"},
     {'m', "model", "MODEL", "a built-in model (image, default) or a model file"},
-    {'p', "packing", "HOW", "bits (smallest, default) or raw (can be memory-mapped)"},
+    {'p', "packing", "HOW",
+     "bits (default), entropy (smallest, needs the model to read; default with --lambda) or raw\n"
+     "(can be memory-mapped)"},
     {KEY_ALPHA, "alpha", "HOW", "keep (coded as a second plane, default) or composite"},
     {KEY_BACKGROUND, "background", "RRGGBB", "colour under --alpha composite (default 000000)"},
     CLI_OPTION_THREADS,
@@ -46,6 +55,28 @@ static int read_background(settings *s, const cli_common *common, const char *te
     return CLI_DONE;
 }
 
+static int read_packing(settings *s, const cli_common *common, const char *text)
+{
+    for (int p = VQ_PACKING_RAW; p <= VQ_PACKING_ENTROPY; p++)
+        if (!strcmp(text, vq_packing_name((vq_packing)p))) {
+            s->packing = (vq_packing)p;
+            s->has_packing = 1;
+            return CLI_DONE;
+        }
+    return cli_usage(common, "--packing: '%s' is none of bits, entropy and raw", text);
+}
+
+static int read_lambda(settings *s, const cli_common *common, const char *text)
+{
+    double lambda;
+    if (cli_read_double(common, "lambda", text, &lambda))
+        return CLI_USAGE;
+    if (!(lambda >= 0 && lambda <= 1e6))
+        return cli_usage(common, "--lambda: %g is not from 0 to 1000000", lambda);
+    s->coding.lambda = (float)lambda;
+    return CLI_DONE;
+}
+
 static int on_option(void *state, const cli_common *common, int key, const char *value)
 {
     settings *s = state;
@@ -60,10 +91,14 @@ static int on_option(void *state, const cli_common *common, int key, const char 
         s->model = value;
         return CLI_DONE;
     case 'p':
-        if (strcmp(value, "bits") && strcmp(value, "raw"))
-            return cli_usage(common, "--packing: '%s' is neither bits nor raw", value);
-        s->packing = strcmp(value, "raw") ? VQ_PACKING_BITS : VQ_PACKING_RAW;
+        return read_packing(s, common, value);
+    case KEY_BEAM:
+        if (cli_read_uint(common, "beam", value, 1, VQ_MAX_BEAM, &number))
+            return CLI_USAGE;
+        s->coding.beam = (uint32_t)number;
         return CLI_DONE;
+    case KEY_LAMBDA:
+        return read_lambda(s, common, value);
     case KEY_ALPHA:
         if (strcmp(value, "keep") && strcmp(value, "composite"))
             return cli_usage(common, "--alpha: '%s' is neither keep nor composite", value);
@@ -84,6 +119,7 @@ static const cli_program program = {
     .option_count = sizeof options / sizeof *options,
     .examples = "  vqenc photo.png -o tokens.bin\n"
                 "  vqenc photo.jpg --levels 3 -o small.bin\n"
+                "  vqenc photo.jpg --lambda 0.02 --beam 8 -o smallest.bin\n"
                 "  vqenc photos/*.png -o tokens/\n",
     .option = on_option,
 };
@@ -109,8 +145,8 @@ static int tell(const cli_common *common, const settings *s, const char *input, 
                       json_pack("[iii]", (int)tokens->grid[0], (int)tokens->grid[1],
                                 (int)tokens->grid[2]),
                       "k", cli_json_levels(tokens->levels, tokens->k), "packing",
-                      s->packing == VQ_PACKING_RAW ? "raw" : "bits", "bytes", (json_int_t)bytes,
-                      "bits_per_pixel", bpp, "codec", tokens->codec, "model_sha256", sha),
+                      vq_packing_name(s->packing), "bytes", (json_int_t)bytes, "bits_per_pixel",
+                      bpp, "codec", tokens->codec, "model_sha256", sha),
             0);
     }
     char levels[CLI_K_SIZE];
@@ -123,6 +159,8 @@ static int tell(const cli_common *common, const settings *s, const char *input, 
 static int encode(const cli_common *common, settings *s, const vq_codec *codec, const char *input,
                   const char *output)
 {
+    vq_codec_info info;
+    vq_codec_get_info(&info, codec);
     vq_signal *picture = NULL;
     vq_tokens *tokens = NULL;
     vq_bytes bytes = {0};
@@ -139,7 +177,7 @@ static int encode(const cli_common *common, settings *s, const vq_codec *codec, 
     status = vq_codec_encode(&tokens, codec, picture, &s->coding);
     cli_progress_clear(&progress);
     if (!status)
-        status = vq_tokens_serialize(&bytes, tokens, s->packing);
+        status = vq_tokens_serialize_with(&bytes, tokens, s->packing, info.tables);
     int code = status ? cli_fail(common, name, status) : CLI_DONE;
     if (!code && cli_interrupted())
         code = cli_fail(common, NULL, VQ_E_CANCELLED);
@@ -175,6 +213,8 @@ static int encode_all(const cli_common *common, settings *s, char **inputs, int 
         else if (s->coding.levels > info.levels)
             code = cli_usage(common, "--levels: %u, but the model has %u levels", s->coding.levels,
                              info.levels);
+        else if (!s->has_packing && s->coding.lambda > 0 && info.tables)
+            s->packing = VQ_PACKING_ENTROPY;
     }
     /* One bad picture does not stop the others; it decides the exit code. */
     int worst = code;

@@ -80,8 +80,7 @@ static void tokens_as_json(json_t *json, const vq_tokens *t, const vq_tokens_inf
     json_object_set_new(json, "rate", cli_json_real(t->rate));
     json_object_set_new(json, "grid", sizes(t->grid, t->grid_ndim));
     json_object_set_new(json, "k", cli_json_levels(t->levels, t->k));
-    json_object_set_new(json, "packing",
-                        json_string(info->packing == VQ_PACKING_RAW ? "raw" : "bits"));
+    json_object_set_new(json, "packing", json_string(vq_packing_name(info->packing)));
     json_object_set_new(json, "bytes", json_integer((json_int_t)info->file_bytes));
     json_object_set_new(json, "payload_offset", json_integer((json_int_t)info->payload_offset));
     json_object_set_new(json, "payload_bytes", json_integer((json_int_t)info->payload_bytes));
@@ -94,7 +93,7 @@ static void tokens_as_json(json_t *json, const vq_tokens *t, const vq_tokens_inf
 }
 
 static void tokens_as_text(const vqinfo_file *file, const vq_tokens *t, const vq_tokens_info *info,
-                           const char *sha, const char *builtin)
+                           const char *sha, const char *builtin, int seen)
 {
     char levels[CLI_K_SIZE];
     cli_describe_levels(levels, t->levels, t->k);
@@ -106,9 +105,9 @@ static void tokens_as_text(const vqinfo_file *file, const vq_tokens *t, const vq
         printf(", kind %s, %zu x %zu\n", vq_kind_name(t->kind), t->source_shape[0],
                t->source_shape[1]);
     printf("  %-10s version %u.%u, %s packing, %llu bytes, codes %llu bytes at %llu\n", "container",
-           info->version_major, info->version_minor,
-           info->packing == VQ_PACKING_RAW ? "raw" : "bits", (unsigned long long)info->file_bytes,
-           (unsigned long long)info->payload_bytes, (unsigned long long)info->payload_offset);
+           info->version_major, info->version_minor, vq_packing_name(info->packing),
+           (unsigned long long)info->file_bytes, (unsigned long long)info->payload_bytes,
+           (unsigned long long)info->payload_offset);
     printf("  %-10s %zu x %zu x %zu positions, %s\n", "grid", t->grid[0], t->grid[1], t->grid[2],
            levels);
     if (t->kind == VQ_KIND_IMAGE)
@@ -118,27 +117,44 @@ static void tokens_as_text(const vqinfo_file *file, const vq_tokens *t, const vq
         printf("  %-10s codec %s, model SHA-256 %s (%s%s)\n", "needs", t->codec, sha,
                builtin ? "built in as " : "not built in: give it with --model",
                builtin ? builtin : "");
-    printf("  %-10s yes: every checksum matches, every code is in range\n", "whole");
+    printf("  %-10s yes: every checksum matches, %s\n", "whole",
+           seen ? "every code is in range" : "but only the model can read the codes");
 }
 
 vq_status vqinfo_tokens(const vqinfo_file *file)
 {
-    vq_tokens *tokens;
+    vq_tokens head = {0}, *tokens = NULL;
     vq_tokens_info info;
-    const vq_status status =
-        vq_tokens_parse(&tokens, &info, file->bytes.data, file->bytes.size, file->name, NULL);
+    vq_codec *codec = NULL;
+    vq_codec_info model = {0};
+    const uint8_t *data = file->bytes.data;
+    const size_t size = file->bytes.size;
+    vq_status status = vq_tokens_parse_head(&head, &info, data, size, file->name, NULL);
     if (status)
         return status;
-    char sha[CLI_HEX_SIZE];
-    cli_hex(sha, tokens->model_sha256);
-    const char *builtin = cli_builtin_of(tokens->model_sha256);
-    if (file->json)
-        tokens_as_json(file->json, tokens, &info, sha, builtin);
-    else
-        tokens_as_text(file, tokens, &info, sha, builtin);
-    const vq_status counted = file->stats ? code_statistics(file, tokens) : VQ_OK;
+    const char *builtin = cli_builtin_of(head.model_sha256);
+    if (info.packing == VQ_PACKING_ENTROPY && builtin) {
+        status = vq_codec_open(&codec, builtin, NULL);
+        if (!status)
+            vq_codec_get_info(&model, codec);
+    }
+    /* Without its model an entropy coded file tells what it is; the codes are asked for only if they can be had, or
+       if they must. */
+    if (!status && (info.packing != VQ_PACKING_ENTROPY || model.tables || file->stats))
+        status = vq_tokens_parse_with(&tokens, NULL, data, size, file->name, model.tables, NULL);
+    if (!status) {
+        char sha[CLI_HEX_SIZE];
+        cli_hex(sha, head.model_sha256);
+        if (file->json)
+            tokens_as_json(file->json, &head, &info, sha, builtin);
+        else
+            tokens_as_text(file, &head, &info, sha, builtin, tokens != NULL);
+        if (file->stats && tokens)
+            status = code_statistics(file, tokens);
+    }
     vq_tokens_free(tokens);
-    return counted;
+    vq_codec_free(codec);
+    return status;
 }
 
 vq_status vqinfo_picture(const vqinfo_file *file)
