@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The image codec on a list of pictures: one JSON object on standard output with, per picture and number of
- * levels, true bytes and quality, and the speed of the parts. bench/image.py runs it beside the peers.
+ * The image codec on a list of pictures: one JSON object on standard output with, per picture and setting (levels, or
+ * lambda of rate-aware encoding), true bytes and quality, and the speed of the parts. bench/image.py runs it beside the peers.
  *
  *     bench_image [--threads N] [--rounds N] PICTURE...
  */
@@ -16,6 +16,10 @@
 #include "codecs/image_metrics.h"
 #include "io/image.h"
 #include "io/tokens_file.h"
+
+/* The settings of rate-aware encoding, and the beam. */
+static const float lambdas[] = {0.06f, 0.04f, 0.03f, 0.02f, 0.01f, 0.005f};
+enum { LAMBDAS = sizeof lambdas / sizeof *lambdas, TIMED_LAMBDA = 3, BEAM = 8 };
 
 static void check(vq_status status)
 {
@@ -34,7 +38,7 @@ static double seconds(void)
 
 /* Seconds spent on all pictures in one round. */
 typedef struct timing {
-    double read, encode, serialize, decode, write, transform, search;
+    double read, encode, serialize, decode, write, transform, search, rate_aware;
 } timing;
 
 /* The two halves of encoding on their own: the transform of the whole picture, then the search. */
@@ -99,12 +103,41 @@ static void time_picture(timing *t, const vq_codec *codec, const char *path, int
     time_parts(t, codec, picture, info.default_levels, threads);
     vq_bytes_clear(&png);
     vq_bytes_clear(&bytes);
+    vq_tokens_free(tokens);
+    opts.beam = BEAM;
+    opts.lambda = lambdas[TIMED_LAMBDA];
+    const double again = seconds();
+    check(vq_codec_encode(&tokens, codec, picture, &opts));
+    check(vq_tokens_serialize_with(&bytes, tokens, VQ_PACKING_ENTROPY, info.tables));
+    t->rate_aware += seconds() - again;
+    vq_bytes_clear(&bytes);
     vq_signal_free(copy);
     vq_signal_free(picture);
     vq_tokens_free(tokens);
 }
 
-/* Quality and true bytes of every prefix of the levels. */
+/* Write, read and decode the tokens, and print what that takes and gives; `what` names the setting in JSON. */
+static void print_setting(const vq_codec *codec, const vq_tokens *tokens, vq_packing packing,
+                          const vq_signal *picture, const char *what, int last)
+{
+    vq_codec_info info;
+    vq_codec_get_info(&info, codec);
+    vq_bytes bytes;
+    vq_tokens *stored;
+    vq_signal *copy;
+    vq_image_quality quality;
+    check(vq_tokens_serialize_with(&bytes, tokens, packing, info.tables));
+    check(vq_tokens_parse_with(&stored, NULL, bytes.data, bytes.size, NULL, info.tables, NULL));
+    check(vq_codec_decode(&copy, codec, stored, NULL));
+    check(vq_image_compare(&quality, picture, copy));
+    printf("    {%s, \"bytes\": %zu, \"psnr\": %.6f, \"ssim\": %.6f, \"ms_ssim\": %.6f}%s\n", what,
+           bytes.size, quality.psnr_db, quality.ssim, quality.ms_ssim, last ? "]" : ",");
+    vq_bytes_clear(&bytes);
+    vq_tokens_free(stored);
+    vq_signal_free(copy);
+}
+
+/* Quality and true bytes of every prefix of the levels, in whole bits, and of every lambda, entropy coded. */
 static void print_quality(const vq_codec *codec, const char *path, int threads, int last)
 {
     vq_codec_info info;
@@ -112,26 +145,26 @@ static void print_quality(const vq_codec *codec, const char *path, int threads, 
     vq_coding_opts opts = VQ_CODING_OPTS_INIT;
     opts.threads = threads;
     opts.levels = info.levels;
-    vq_signal *picture, *copy;
+    vq_signal *picture;
     vq_tokens *tokens;
+    char what[64];
     check(vq_image_read(&picture, path, NULL));
     check(vq_codec_encode(&tokens, codec, picture, &opts));
     printf("  {\"file\": \"%s\", \"pixels\": %zu, \"levels\": [\n", strrchr(path, '/') + 1,
            picture->shape[0] * picture->shape[1]);
     for (uint32_t levels = info.levels; levels >= 1; levels--) {
-        vq_bytes bytes;
-        vq_image_quality quality;
         check(vq_tokens_truncate(tokens, levels));
-        check(vq_tokens_serialize(&bytes, tokens, VQ_PACKING_BITS));
-        opts.levels = levels;
-        check(vq_codec_decode(&copy, codec, tokens, &opts));
-        check(vq_image_compare(&quality, picture, copy));
-        printf("    {\"levels\": %u, \"bytes\": %zu, \"psnr\": %.6f, \"ssim\": %.6f, "
-               "\"ms_ssim\": %.6f}%s\n",
-               levels, bytes.size, quality.psnr_db, quality.ssim, quality.ms_ssim,
-               levels > 1 ? "," : "]");
-        vq_bytes_clear(&bytes);
-        vq_signal_free(copy);
+        snprintf(what, sizeof what, "\"levels\": %u", levels);
+        print_setting(codec, tokens, VQ_PACKING_BITS, picture, what, levels == 1);
+    }
+    printf("    , \"rates\": [\n");
+    opts.beam = BEAM;
+    for (int i = 0; i < LAMBDAS; i++) {
+        vq_tokens_free(tokens);
+        opts.lambda = lambdas[i];
+        check(vq_codec_encode(&tokens, codec, picture, &opts));
+        snprintf(what, sizeof what, "\"lambda\": %g", (double)lambdas[i]);
+        print_setting(codec, tokens, VQ_PACKING_ENTROPY, picture, what, i + 1 == LAMBDAS);
     }
     printf("  }%s\n", last ? "" : ",");
     vq_signal_free(picture);
@@ -178,12 +211,14 @@ int main(int argc, char **argv)
         KEEP(write);
         KEEP(transform);
         KEEP(search);
+        KEEP(rate_aware);
 #undef KEEP
     }
     printf("],\n\"seconds\": {\"png_read\": %.6f, \"encode\": %.6f, \"serialize\": %.6f, "
-           "\"decode\": %.6f, \"png_write\": %.6f, \"transform\": %.6f, \"search\": %.6f}}\n",
+           "\"decode\": %.6f, \"png_write\": %.6f, \"transform\": %.6f, \"search\": %.6f, "
+           "\"rate_aware\": %.6f}}\n",
            best.read, best.encode, best.serialize, best.decode, best.write, best.transform,
-           best.search);
+           best.search, best.rate_aware);
     vq_codec_free(codec);
     return 0;
 }
