@@ -10,7 +10,7 @@
 #include "vq/parallel_internal.h"
 
 /* A block has about so many bytes of residuals, twice, within these numbers of vectors, and scores of so many bytes at once. */
-enum { BLOCK_BYTES = 1 << 21, FEWEST_ROWS = 64, MOST_ROWS = 4096, SCORE_BYTES = 1 << 19 };
+enum { BLOCK_BYTES = 1 << 22, FEWEST_ROWS = 64, MOST_ROWS = 4096, SCORE_BYTES = 1 << 19 };
 
 typedef struct search {
     const vqi_residual *q;

@@ -16,6 +16,8 @@
 
 #include "rvq/beam_internal.h"
 
+enum { WAITING = 128 };
+
 enum { LEAST = INT16_MIN + 1, MOST = INT16_MAX }; /* of a place that was not added */
 
 static bool before(const vqi_pick *a, const vqi_pick *b)
@@ -100,20 +102,41 @@ static int find_threshold(const vqi_beam_ops *ops, const int16_t *folded, size_t
     return low;
 }
 
-/* Score by the contract what lies in [least, most] for prefix p; a `least` for each group. */
-static void add_found(vqi_picks *picks, const vqi_beam_level *level, const vqi_prefixes *prefixes,
-                      const vqi_scored *scored, uint32_t p, const int16_t *least, int most)
+/* Candidates that wait to be scored by the contract. */
+typedef struct waiting {
+    size_t count;
+    const float *x[WAITING], *c[WAITING];
+    uint32_t prefix[WAITING], code[WAITING];
+} waiting;
+
+static void score_waiting(vqi_picks *picks, waiting *list, const vqi_beam_level *level,
+                          const vqi_prefixes *prefixes)
+{
+    float distances[WAITING];
+    level->kernels.contract->pair_distances(distances, list->x, list->c, list->count,
+                                            level->codebook->d);
+    for (size_t i = 0; i < list->count; i++)
+        add_distance(picks, level, prefixes, list->prefix[i], list->code[i], distances[i]);
+    list->count = 0;
+}
+
+/* Score by the contract, now or later, what lies in [least, most] for prefix p; a `least` for each group. */
+static void add_found(vqi_picks *picks, waiting *list, const vqi_beam_level *level,
+                      const vqi_prefixes *prefixes, const vqi_scored *scored, uint32_t p,
+                      const int16_t *least, int most)
 {
     const vq_codebook *codebook = level->codebook;
     const size_t d = codebook->d, stride = codebook->padded_k,
                  count = level->ops->find(scored->places, scored->scores + p * stride, least,
                                           (int16_t)most, stride);
     for (size_t i = 0; i < count; i++) {
-        const uint32_t code = codebook->order[scored->places[i]];
-        float distance;
-        level->kernels.contract->distances(&distance, prefixes->residuals + p * d,
-                                           codebook->codewords + code * d, 1, d);
-        add_distance(picks, level, prefixes, p, code, distance);
+        if (list->count == WAITING)
+            score_waiting(picks, list, level, prefixes);
+        const size_t at = list->count++;
+        list->prefix[at] = p;
+        list->code[at] = codebook->order[scored->places[i]];
+        list->x[at] = prefixes->residuals + p * d;
+        list->c[at] = codebook->codewords + list->code[at] * d;
     }
 }
 
@@ -140,6 +163,8 @@ void vqi_beam_select(vqi_picks *picks, const vqi_beam_level *level, const vqi_pr
     const int threshold =
         find_threshold(ops, scored->folded, (size_t)count * VQI_FOLD, top, picks->room);
     const size_t groups = level->codebook->padded_k / VQI_GROUP;
+    waiting list;
+    list.count = 0;
     picks->count = 0;
     for (uint32_t p = 0; p < count; p++) {
         least[p] = threshold == LEAST ? LEAST : threshold + shifts[p];
@@ -148,8 +173,9 @@ void vqi_beam_select(vqi_picks *picks, const vqi_beam_level *level, const vqi_pr
             continue;
         for (size_t g = 0; g < groups; g++)
             scored->least[g] = (int16_t)least[p];
-        add_found(picks, level, prefixes, scored, p, scored->least, MOST);
+        add_found(picks, &list, level, prefixes, scored, p, scored->least, MOST);
     }
+    score_waiting(picks, &list, level, prefixes);
     const double worst =
         picks->count == picks->room ? picks->pick[picks->room - 1].score : INFINITY;
     const uint32_t depth = (level->codebook->d + 7) / 8;
@@ -172,6 +198,7 @@ void vqi_beam_select(vqi_picks *picks, const vqi_beam_level *level, const vqi_pr
             scored->least[g] = (int16_t)from;
         }
         if (lowest_of_all <= to && lowest_of_all <= largest[p])
-            add_found(picks, level, prefixes, scored, p, scored->least, to);
+            add_found(picks, &list, level, prefixes, scored, p, scored->least, to);
     }
+    score_waiting(picks, &list, level, prefixes);
 }

@@ -93,4 +93,41 @@ static void dots(float *scores, const float *x, const float *codewords, size_t c
     score_all(scores, x, codewords, count, d, 0);
 }
 
-const vqi_contract CONTRACT = {.all_finite = all_finite, .distances = distances, .dots = dots};
+/* Four pairs side by side. */
+INLINE void score_pairs(float *scores, const float *const *x, const float *const *c, size_t d)
+{
+    vec8 p[4] = {{0}, {0}, {0}, {0}};
+    size_t i = 0;
+    for (; i + 8 <= d; i += 8)
+        for (int j = 0; j < 4; j++) {
+            const vec8 u = LOAD8(x[j] + i), v = LOAD8(c[j] + i);
+            add_terms(&p[j], &u, &v, 1);
+        }
+    for (int j = 0; i < d && j < 4; j++) {
+        vec8 u = {0}, v = {0};
+        memcpy(&u, x[j] + i, (d - i) * sizeof(float));
+        memcpy(&v, c[j] + i, (d - i) * sizeof(float));
+        add_terms(&p[j], &u, &v, 1);
+    }
+    for (int j = 0; j < 4; j++)
+        scores[j] = tree(&p[j]);
+}
+
+static void pair_distances(float *scores, const float *const *x, const float *const *c,
+                           size_t count, size_t d)
+{
+    size_t k = 0;
+    for (; k + 4 <= count; k += 4) {
+        for (size_t j = k + 4; j < k + 8 && j < count; j++) /* no hardware foresees the next */
+            for (size_t i = 0; i < d; i += 16)
+                __builtin_prefetch(c[j] + i);
+        score_pairs(scores + k, x + k, c + k, d);
+    }
+    for (; k < count; k++)
+        score(scores + k, x[k], c[k], d, 1, 1);
+}
+
+const vqi_contract CONTRACT = {.all_finite = all_finite,
+                               .distances = distances,
+                               .dots = dots,
+                               .pair_distances = pair_distances};

@@ -30,6 +30,9 @@ typedef struct vqi_contract {
     void (*distances)(float *scores, const float *x, const float *codewords, size_t count,
                       size_t d);
     void (*dots)(float *scores, const float *x, const float *codewords, size_t count, size_t d);
+    /* The distance of x[i] and c[i]. */
+    void (*pair_distances)(float *scores, const float *const *x, const float *const *c,
+                           size_t count, size_t d);
 } vqi_contract;
 
 extern const vqi_contract vqi_contract_portable;
