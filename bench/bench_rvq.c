@@ -74,6 +74,36 @@ static int encode(char **argv, const float *x, size_t n, uint32_t d)
     return 0;
 }
 
+static int train(char **argv, const float *x, size_t n, uint32_t d)
+{
+    vq_residual_train_opts opts = VQ_RESIDUAL_TRAIN_OPTS_INIT;
+    opts.levels = number(argv[6]);
+    opts.kmeans.k = number(argv[7]);
+    opts.beam = number(argv[8]);
+    opts.kmeans.max_iterations = number(argv[9]);
+    opts.kmeans.tolerance = -1;
+    opts.refits = number(argv[10]);
+    if (getenv("DAMP"))
+        opts.damping = atof(getenv("DAMP"));
+    if (getenv("RND"))
+        opts.kmeans.seeding = VQ_SEEDING_RANDOM;
+    vq_quantizer *q;
+    const double start = now();
+    if (vq_residual_train(&q, x, n, d, &opts))
+        fail(vq_last_error());
+    const double seconds = now() - start;
+    FILE *out = fopen(argv[5], "wb");
+    for (uint32_t l = 0; l < opts.levels; l++)
+        if (!out || fwrite(vq_codebook_codewords(vq_quantizer_codebook(q, l)), sizeof *x,
+                           (size_t)opts.kmeans.k * d, out) != (size_t)opts.kmeans.k * d)
+            fail("cannot write the codewords");
+    if (fclose(out))
+        fail("cannot write the codewords");
+    vq_quantizer_free(q);
+    printf("{\"seconds\": %.6f}\n", seconds);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 11)
@@ -83,5 +113,7 @@ int main(int argc, char **argv)
     float *x = read_floats(argv[2], n * d);
     if (!strcmp(argv[1], "encode"))
         return encode(argv, x, n, d);
+    if (!strcmp(argv[1], "train"))
+        return train(argv, x, n, d);
     fail("encode or train?");
 }

@@ -87,6 +87,25 @@ vq_status vq_residual_set_frequencies(vq_quantizer *quantizer, const uint64_t *c
     return VQ_OK;
 }
 
+vq_status vqi_rate_count(vq_quantizer *q, const uint32_t *codes, size_t n)
+{
+    const uint64_t *counts[VQ_MAX_LEVELS];
+    size_t all = 0;
+    for (uint32_t l = 0; l < q->levels; l++)
+        all += vq_quantizer_k(q, l);
+    uint64_t *memory = vqi_calloc(all, sizeof *memory), *level = memory;
+    if (!memory)
+        return vqi_fail_nomem(all * sizeof *memory);
+    for (uint32_t l = 0; l < q->levels; level += vq_quantizer_k(q, l), l++) {
+        counts[l] = level;
+        for (size_t i = 0; i < n; i++)
+            level[codes[i * q->levels + l]]++;
+    }
+    const vq_status status = vq_residual_set_frequencies(q, counts);
+    vq_free(memory);
+    return status;
+}
+
 static vq_status name_level(char name[VQI_NAME_SIZE], const char *prefix, uint32_t level)
 {
     char rest[32];

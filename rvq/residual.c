@@ -16,14 +16,22 @@ static const vq_codebook *level_codebook(const vq_quantizer *q, uint32_t level)
     return ((const vqi_residual *)q)->codebooks[level];
 }
 
+void vqi_residual_free_codebooks(vq_codebook *const *codebooks, uint32_t levels)
+{
+    for (uint32_t l = 1; l < levels; l++)
+        if (codebooks[l] != codebooks[0])
+            vq_codebook_free(codebooks[l]);
+    if (levels)
+        vq_codebook_free(codebooks[0]);
+}
+
 static void residual_free(vq_quantizer *q)
 {
     vqi_residual *own = (vqi_residual *)q;
     vqi_rate_clear(own);
     vq_free(own->tables);
-    for (uint32_t l = 0; own->owner && l < q->levels; l++)
-        if (!l || own->codebooks[l] != own->codebooks[0]) /* shared: the last to go */
-            vq_codebook_free(own->codebooks[l]);
+    if (own->owner)
+        vqi_residual_free_codebooks(own->codebooks, q->levels);
     vq_free(own);
 }
 
@@ -77,7 +85,7 @@ static size_t residual_workspace(const vq_quantizer *q, size_t n, const vq_quant
 }
 
 void vqi_residual_subtract(float *residual, const vq_codebook *codebook, const uint32_t *codes,
-                           size_t n, int threads)
+                           size_t stride, size_t n, int threads)
 {
     const size_t d = vq_codebook_dim(codebook);
     const float *codewords = vq_codebook_codewords(codebook);
@@ -85,7 +93,7 @@ void vqi_residual_subtract(float *residual, const vq_codebook *codebook, const u
 #pragma omp parallel for schedule(static) num_threads(used)
     for (size_t i = 0; i < n; i++) {
         float *restrict r = residual + i * d;
-        const float *restrict c = codewords + codes[i] * d;
+        const float *restrict c = codewords + codes[i * stride] * d;
         for (size_t j = 0; j < d; j++)
             r[j] -= c[j];
     }
@@ -127,7 +135,7 @@ static vq_status quantize_block(uint32_t *codes, const vq_quantizer *q, const fl
         for (size_t i = 0; i < count; i++)
             codes[(first + i) * levels + l] = level_codes[i];
         if (l + 1 < levels)
-            vqi_residual_subtract(residual, codebook, level_codes, count, threads);
+            vqi_residual_subtract(residual, codebook, level_codes, 1, count, threads);
     }
     return status;
 }
@@ -195,6 +203,8 @@ static vq_status make(vq_quantizer **out, vq_codebook *const *codebooks, uint32_
         if (vq_codebook_dim(codebooks[l]) != d)
             return vqi_fail(VQ_E_ARG, "level %u has %u dimensions and level 0 has %u", l,
                             vq_codebook_dim(codebooks[l]), d);
+        if (l > 1 && (codebooks[l] == codebooks[0]) != (codebooks[1] == codebooks[0]))
+            return vqi_fail(VQ_E_ARG, "some levels share a codebook (all do, or none)");
         if (vq_codebook_metric(codebooks[l]) != VQ_METRIC_EUCLIDEAN)
             return vqi_fail(VQ_E_ARG, "level %u has the metric %s (residual levels are euclidean)",
                             l, vq_metric_name(vq_codebook_metric(codebooks[l])));
@@ -224,10 +234,37 @@ static const uint64_t *residual_frequencies(const vq_quantizer *q, uint32_t leve
     return ((const vqi_residual *)q)->frequencies[level];
 }
 
+/* A shared codebook is stored once: p"shared" says so, and its levels are those of the setting. */
 static vq_status residual_save(vq_tensors *tensors, const vq_quantizer *q, const char *prefix)
 {
-    const vq_status status = vqi_codebooks_save(tensors, q, prefix);
-    return status ? status : vqi_rate_save(tensors, (const vqi_residual *)q, prefix);
+    const vqi_residual *own = (const vqi_residual *)q;
+    const bool shared = q->levels > 1 && own->codebooks[1] == own->codebooks[0];
+    char name[VQI_NAME_SIZE];
+    vqi_residual one = *own;
+    one.base.levels = shared ? 1 : q->levels;
+    vq_status status = vqi_codebooks_save(tensors, &one.base, prefix);
+    if (!status && shared)
+        status = vqi_quantizer_name(name, prefix, "shared");
+    if (!status && shared)
+        status = vq_tensors_set_uint(tensors, name, q->levels);
+    return status ? status : vqi_rate_save(tensors, own, prefix);
+}
+
+/* The levels of p"shared", if it is set: all are the one codebook. */
+static vq_status load_shared(vq_codebook **codebooks, uint32_t *levels, const vq_tensors *tensors,
+                             const char *prefix, const vq_limits *limits)
+{
+    char name[VQI_NAME_SIZE];
+    uint64_t count = 0;
+    vq_status status = vqi_quantizer_name(name, prefix, "shared");
+    if (status || !vq_tensors_get(tensors, name))
+        return status;
+    status = vq_tensors_get_uint(&count, tensors, name, 2, limits->max_levels);
+    if (!status && *levels != 1)
+        status = vqi_fail(VQ_E_FORMAT, "setting \"%s\" with %u codebooks, not 1", name, *levels);
+    for (; *levels < count && !status; ++*levels)
+        codebooks[*levels] = codebooks[0];
+    return status;
 }
 
 static vq_status residual_load(vq_quantizer **out, const vq_tensors *tensors, const char *prefix,
@@ -238,19 +275,20 @@ static vq_status residual_load(vq_quantizer **out, const vq_tensors *tensors, co
     vq_status status = vqi_codebooks_load(codebooks, &levels, tensors, prefix, limits);
     if (status)
         return status;
-    status = vq_residual_create(out, codebooks, levels);
-    if (!status) {
-        status = vqi_rate_load((vqi_residual *)*out, tensors, prefix);
-        if (!status)
-            return VQ_OK;
+    status = load_shared(codebooks, &levels, tensors, prefix, limits);
+    if (!status)
+        status = vq_residual_create(out, codebooks, levels);
+    if (status) {
+        vqi_residual_free_codebooks(codebooks, levels);
+        /* What is the caller's fault in a call is the bytes' fault in a file; the sentence stays. */
+        return status == VQ_E_ARG ? VQ_E_FORMAT : status;
+    }
+    status = vqi_rate_load((vqi_residual *)*out, tensors, prefix);
+    if (status) {
         vq_quantizer_free(*out);
         *out = NULL;
-        return status;
     }
-    for (uint32_t l = 0; l < levels; l++)
-        vq_codebook_free(codebooks[l]);
-    /* What is the caller's fault in a call is the bytes' fault in a file; the sentence stays. */
-    return status == VQ_E_ARG ? VQ_E_FORMAT : status;
+    return status;
 }
 
 const vqi_quantizer_kind vqi_residual_kind = {

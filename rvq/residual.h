@@ -31,7 +31,7 @@ extern "C" {
 /**
  * Make a residual quantizer, kind "residual".
  * @param codebooks levels codebooks of one dimension, Euclidean; owned by the quantizer on VQ_OK, left
- *                  to the caller otherwise.
+ *                  to the caller otherwise. All may be one and the same: a shared codebook.
  * @return VQ_OK, VQ_E_ARG, VQ_E_NOMEM.
  */
 VQ_API vq_status vq_residual_create(vq_quantizer **out, vq_codebook *const *codebooks,
@@ -67,16 +67,30 @@ typedef struct vq_residual_train_opts {
     int (*level_done)(void *context, uint32_t level, const vq_quantizer *so_far,
                       const vq_kmeans_report *report);
     void *level_context;
+    uint32_t
+        beam; /**< of the search between levels and for refits; 0 = 1. The next level is then trained on what the
+                        best prefix leaves. Independent of the beam in encoding */
+    uint32_t
+        refits; /**< after all levels: rounds of encoding the rows and refitting all codewords together by least
+                        squares; 0 = none. Level_done is not called for them */
+    double
+        damping; /**< of a refit: every codeword is held where it is as if by so many rows, which keeps rare ones
+                        from learning their few rows by heart; 0 = 64 */
+    int shared; /**< 1 = one codebook for all levels, of kmeans.k codewords: those of levels with an equal share of k
+                        each, then refitted; `k` and `resume` must be NULL, level_done is not called, refits 0 = 4 */
 } vq_residual_train_opts;
 
 #define VQ_RESIDUAL_TRAIN_OPTS_INIT                                                                \
     {                                                                                              \
-        sizeof(vq_residual_train_opts), 0, NULL, VQ_KMEANS_OPTS_INIT, NULL, NULL, NULL             \
+        sizeof(vq_residual_train_opts), 0, NULL, VQ_KMEANS_OPTS_INIT, NULL, NULL, NULL, 0, 0, 0, 0 \
     }
 
 /**
- * Train level after level, each by k-means on the residuals of the ones before. Needs a working copy
- * of x (n x d floats). Resuming gives the same quantizer as an uninterrupted run, bit for bit.
+ * Train level after level, each by k-means on the residuals of the ones before; then, if asked, refit all of them
+ * together (the codebook update of additive quantization, Babenko and Lempitsky 2014, from normal equations that are never
+ * built). The quantizer carries the frequencies of the rows' codes. Needs a working copy of x (n x d floats), n x levels
+ * codes and, to refit, 256 bytes x codewords per thread. Resuming gives the same quantizer as an uninterrupted run, bit for
+ * bit.
  * @return as vq_kmeans_train().
  */
 VQ_API vq_status vq_residual_train(vq_quantizer **out, const float *x, size_t n, uint32_t d,

@@ -25,9 +25,23 @@ typedef struct vqi_residual {
 /** As vq_residual_create(), but the codebooks stay the caller's and must outlive the quantizer. */
 vq_status vqi_residual_view(vq_quantizer **out, vq_codebook *const *codebooks, uint32_t levels);
 
-/** residual -= the codeword of each row: the one subtraction that encoding and training share. */
+/** residual -= the codeword of each row, whose code is codes[row * stride]: the one subtraction that encoding and training share. */
 void vqi_residual_subtract(float *residual, const vq_codebook *codebook, const uint32_t *codes,
-                           size_t n, int threads);
+                           size_t stride, size_t n, int threads);
+
+/**
+ * Least-squares refit: codebooks for which the same codes leave the least error.
+ * @param[out] out      levels codebooks, the caller's on VQ_OK; one for all where `q` has one for all.
+ * @param      residual n x d: what the codes leave of the rows.
+ * @param      damping  above 0.
+ */
+vq_status vqi_residual_refit(vq_codebook **out, const vq_quantizer *q, const float *residual,
+                             const uint32_t *codes, size_t n, double damping, int threads);
+
+/** Free `levels` codebooks, or the one that they all are. */
+void vqi_residual_free_codebooks(vq_codebook *const *codebooks, uint32_t levels);
+/** Count codes, n x levels, and give the quantizer these frequencies. */
+vq_status vqi_rate_count(vq_quantizer *q, const uint32_t *codes, size_t n);
 
 /** Free frequencies and lengths. */
 void vqi_rate_clear(vqi_residual *q);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Training of a residual quantizer: one k-means after another, each on what the last left over. */
+/* Training of a residual quantizer: one k-means after another, each on what the last left over; then refits. */
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "rvq/residual.h"
@@ -7,21 +9,30 @@
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 #include "vq/options_internal.h"
+#include "vq/random_internal.h"
 
-enum { DEFAULT_LEVELS = 4 };
+enum { DEFAULT_LEVELS = 4, SHARED_REFITS = 4 };
+
+#define DEFAULT_DAMPING 64
 
 typedef struct training {
     vq_residual_train_opts opts;
+    const float *x; /* n x d */
     size_t n;
     uint32_t d;
     float *residual; /* n x d */
-    uint32_t *codes; /* n */
+    uint32_t *codes; /* n x levels */
     vq_codebook *codebooks[VQ_MAX_LEVELS];
     uint32_t levels; /* trained so far */
 } training;
 
 static uint32_t level_k(const training *t, uint32_t level)
 {
+    if (t->opts
+            .shared) { /* equal shares, the first ones larger by one where it does not come out even */
+        const uint32_t k = t->opts.kmeans.k, levels = t->opts.levels;
+        return k / levels + (level < k % levels);
+    }
     return t->opts.k ? t->opts.k[level] : t->opts.kmeans.k;
 }
 
@@ -63,9 +74,25 @@ static vq_status prepare(training *t, const float *x, size_t n, uint32_t d,
                         "vq_residual_train_opts.kmeans.metric is %s (residual levels are "
                         "euclidean)",
                         vq_metric_name(t->opts.kmeans.metric));
-    size_t floats;
-    if (!x || !n || !d || !vqi_mul(&floats, n, d))
+    if (t->opts.beam > VQ_MAX_BEAM)
+        return vqi_fail(VQ_E_ARG, "vq_residual_train_opts.beam is %u (at most %d)", t->opts.beam,
+                        VQ_MAX_BEAM);
+    if (!(t->opts.damping >= 0 && t->opts.damping <= DBL_MAX))
+        return vqi_fail(VQ_E_ARG, "vq_residual_train_opts.damping is %g (finite, not below 0)",
+                        t->opts.damping);
+    if (!(t->opts.damping > 0))
+        t->opts.damping = DEFAULT_DAMPING;
+    if (t->opts.shared && (t->opts.k || t->opts.resume))
+        return vqi_fail(VQ_E_ARG,
+                        "vq_residual_train_opts.shared is set, and so is %s (which must be NULL)",
+                        t->opts.k ? "k" : "resume");
+    if (t->opts.shared && t->opts.kmeans.k < t->opts.levels)
+        return vqi_fail(VQ_E_ARG, "%u codewords for %u levels to share (at least as many)",
+                        t->opts.kmeans.k, t->opts.levels);
+    size_t floats, codes;
+    if (!x || !n || !d || !vqi_mul(&floats, n, d) || !vqi_mul(&codes, n, t->opts.levels))
         return vqi_fail(VQ_E_ARG, "residual training on %zu rows of %u floats (give some)", n, d);
+    t->x = x;
     t->n = n;
     t->d = d;
     if (t->opts.resume) {
@@ -74,14 +101,33 @@ static vq_status prepare(training *t, const float *x, size_t n, uint32_t d,
             return resumable;
     }
     t->residual = vqi_alloc(floats, sizeof *t->residual);
-    t->codes = vqi_alloc(n, sizeof *t->codes);
+    t->codes = vqi_alloc(codes, sizeof *t->codes);
     if (!t->residual || !t->codes)
         return vqi_fail_nomem((unsigned long long)floats * sizeof *t->residual);
     memcpy(t->residual, x, floats * sizeof *x);
     return VQ_OK;
 }
 
-/* The next level is there: take its codewords away from the residuals. */
+/* The codes of all rows under the levels so far, by the beam of training. */
+static vq_status encode(training *t, const vq_quantizer *q)
+{
+    vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
+    opts.beam = t->opts.beam;
+    opts.threads = t->opts.kmeans.threads;
+    return vq_quantize(t->codes, q, t->x, t->n, &opts);
+}
+
+/* What these codes leave of the rows. */
+static void leave(training *t, const vq_quantizer *q)
+{
+    const uint32_t levels = vq_quantizer_levels(q);
+    memcpy(t->residual, t->x, t->n * t->d * sizeof *t->residual);
+    for (uint32_t l = 0; l < levels; l++)
+        vqi_residual_subtract(t->residual, vq_quantizer_codebook(q, l), t->codes + l, levels, t->n,
+                              t->opts.kmeans.threads);
+}
+
+/* The next level is there: find what it leaves over. */
 static vq_status strip(training *t)
 {
     const vq_codebook *codebook = t->codebooks[t->levels++];
@@ -89,10 +135,44 @@ static vq_status strip(training *t)
         return VQ_OK; /* nothing is trained on what the last level leaves */
     vq_search_opts search = VQ_SEARCH_OPTS_INIT;
     search.threads = t->opts.kmeans.threads;
-    const vq_status status = vq_nearest(t->codes, NULL, codebook, t->residual, t->n, &search);
+    vq_quantizer *so_far;
+    vq_status status;
+    if (t->opts.beam <= 1) {
+        status = vq_nearest(t->codes, NULL, codebook, t->residual, t->n, &search);
+        if (!status)
+            vqi_residual_subtract(t->residual, codebook, t->codes, 1, t->n, search.threads);
+        return status;
+    }
+    status = vqi_residual_view(&so_far, t->codebooks, t->levels);
+    if (status)
+        return status;
+    status = encode(t, so_far);
     if (!status)
-        vqi_residual_subtract(t->residual, codebook, t->codes, t->n, search.threads);
+        leave(t, so_far);
+    vq_quantizer_free(so_far);
     return status;
+}
+
+/* Codebooks that fit the codes better; the old ones are freed. */
+static vq_status refit(training *t)
+{
+    vq_codebook *better[VQ_MAX_LEVELS];
+    vq_quantizer *q;
+    vq_status status = vqi_residual_view(&q, t->codebooks, t->levels);
+    if (status)
+        return status;
+    status = encode(t, q);
+    if (!status) {
+        leave(t, q);
+        status = vqi_residual_refit(better, q, t->residual, t->codes, t->n, t->opts.damping,
+                                    t->opts.kmeans.threads);
+    }
+    vq_quantizer_free(q);
+    if (status)
+        return status;
+    vqi_residual_free_codebooks(t->codebooks, t->levels);
+    memcpy(t->codebooks, better, t->levels * sizeof *better);
+    return VQ_OK;
 }
 
 static vq_status resume(training *t)
@@ -112,7 +192,7 @@ static vq_status resume(training *t)
 
 static vq_status tell(const training *t, const vq_kmeans_report *report)
 {
-    if (!t->opts.level_done)
+    if (!t->opts.level_done || t->opts.shared)
         return VQ_OK;
     vq_quantizer *so_far;
     const vq_status status = vqi_residual_view(&so_far, t->codebooks, t->levels);
@@ -125,6 +205,35 @@ static vq_status tell(const training *t, const vq_kmeans_report *report)
                 : VQ_OK;
 }
 
+/*
+ * Random rows as seeds, drawn towards the mean. In many dimensions a row is far from every other and near to itself: rows as
+ * they are would keep themselves as codewords and leave the rest to the few that happen to be short. A codeword of K
+ * in a Gaussian cloud has the share 1 - K^(-2/d) of the rows' mean square (rate and distortion), so seeds get that.
+ */
+static vq_status draw_seeds(float *seeds, const training *t, uint32_t k, uint64_t seed)
+{
+    const size_t d = t->d;
+    double *mean = vqi_calloc(d, sizeof *mean);
+    if (!mean)
+        return vqi_fail_nomem(d * sizeof *mean);
+    for (size_t i = 0; i < t->n; i++)
+        for (size_t j = 0; j < d; j++)
+            mean[j] += t->residual[i * d + j];
+    /* In steps, as the last bit of pow() is not the same everywhere. */
+    const double share = ceil(64 * sqrt(1 - pow(k, -2.0 / (double)d))) / 64;
+    vqi_random random = vqi_random_from(seed);
+    for (size_t c = 0; c < k; c++) { /* one of each k-th of the rows: all differ */
+        const size_t first = t->n * c / k, end = t->n * (c + 1) / k;
+        const size_t row = first + (size_t)(vqi_random_uniform(&random) * (double)(end - first));
+        for (size_t j = 0; j < d; j++) {
+            const double middle = mean[j] / (double)t->n;
+            seeds[c * d + j] = (float)(middle + share * (t->residual[row * d + j] - middle));
+        }
+    }
+    vq_free(mean);
+    return VQ_OK;
+}
+
 static vq_status train_level(training *t)
 {
     const uint32_t level = t->levels;
@@ -132,8 +241,17 @@ static vq_status train_level(training *t)
     vq_kmeans_report report;
     kmeans.k = level_k(t, level);
     kmeans.seed += level;
-    vq_status status =
-        vq_kmeans_train(&t->codebooks[level], &report, t->residual, t->n, t->d, &kmeans);
+    float *seeds = NULL;
+    vq_status status = VQ_OK;
+    if (kmeans.seeding == VQ_SEEDING_RANDOM && !kmeans.weights && kmeans.k && kmeans.k <= t->n) {
+        seeds = vqi_alloc(kmeans.k, t->d * sizeof *seeds);
+        status = seeds ? draw_seeds(seeds, t, kmeans.k, kmeans.seed)
+                       : vqi_fail_nomem((unsigned long long)kmeans.k * t->d * sizeof *seeds);
+        kmeans.seeds = seeds;
+    }
+    if (!status)
+        status = vq_kmeans_train(&t->codebooks[level], &report, t->residual, t->n, t->d, &kmeans);
+    vq_free(seeds);
     if (status)
         return status;
     status = strip(t);
@@ -143,21 +261,67 @@ static vq_status train_level(training *t)
     return status;
 }
 
+/* One codebook of all the levels' codewords, for all levels. */
+static vq_status share(training *t)
+{
+    size_t k = 0;
+    for (uint32_t l = 0; l < t->levels; l++)
+        k += vq_codebook_k(t->codebooks[l]);
+    float *all = vqi_alloc(k, t->d * sizeof *all), *to = all;
+    if (!all)
+        return vqi_fail_nomem((unsigned long long)k * t->d * sizeof *all);
+    for (uint32_t l = 0; l < t->levels; l++) {
+        const size_t count = (size_t)vq_codebook_k(t->codebooks[l]) * t->d;
+        memcpy(to, vq_codebook_codewords(t->codebooks[l]), count * sizeof *to);
+        to += count;
+    }
+    vq_codebook *shared;
+    const vq_status status = vq_codebook_create(&shared, all, (uint32_t)k, t->d,
+                                                VQ_METRIC_EUCLIDEAN, t->opts.kmeans.storage);
+    vq_free(all);
+    if (status)
+        return status;
+    vqi_residual_free_codebooks(t->codebooks, t->levels);
+    for (uint32_t l = 0; l < t->levels; l++)
+        t->codebooks[l] = shared;
+    return VQ_OK;
+}
+
+static vq_status train_all(training *t)
+{
+    vq_status status = t->opts.resume ? resume(t) : VQ_OK;
+    while (!status && t->levels < t->opts.levels)
+        status = train_level(t);
+    if (!status && t->opts.shared)
+        status = share(t);
+    const uint32_t refits = t->opts.refits ? t->opts.refits : t->opts.shared ? SHARED_REFITS : 0;
+    for (uint32_t i = 0; i < refits && !status; i++)
+        status = refit(t);
+    return status;
+}
+
 vq_status vq_residual_train(vq_quantizer **out, const float *x, size_t n, uint32_t d,
                             const vq_residual_train_opts *opts)
 {
     training t = {0};
     *out = NULL;
     vq_status status = prepare(&t, x, n, d, opts);
-    if (!status && t.opts.resume)
-        status = resume(&t);
-    while (!status && t.levels < t.opts.levels)
-        status = train_level(&t);
+    if (!status)
+        status = train_all(&t);
+    vq_quantizer *q = NULL;
+    if (!status)
+        status = vq_residual_create(&q, t.codebooks, t.levels);
+    if (!q)
+        vqi_residual_free_codebooks(t.codebooks, t.levels);
+    if (!status)
+        status = encode(&t, q);
+    if (!status)
+        status = vqi_rate_count(q, t.codes, n);
     vqi_free(t.residual);
     vqi_free(t.codes);
-    if (!status)
-        status = vq_residual_create(out, t.codebooks, t.levels);
-    for (uint32_t l = 0; status && l < VQ_MAX_LEVELS; l++)
-        vq_codebook_free(t.codebooks[l]);
+    if (status)
+        vq_quantizer_free(q);
+    else
+        *out = q;
     return status;
 }
