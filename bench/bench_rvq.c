@@ -83,10 +83,7 @@ static int train(char **argv, const float *x, size_t n, uint32_t d)
     opts.kmeans.max_iterations = number(argv[9]);
     opts.kmeans.tolerance = -1;
     opts.refits = number(argv[10]);
-    if (getenv("DAMP"))
-        opts.damping = atof(getenv("DAMP"));
-    if (getenv("RND"))
-        opts.kmeans.seeding = VQ_SEEDING_RANDOM;
+    opts.kmeans.seeding = VQ_SEEDING_RANDOM; /* as faiss's */
     vq_quantizer *q;
     const double start = now();
     if (vq_residual_train(&q, x, n, d, &opts))

@@ -168,26 +168,49 @@ static vq_status residual_quantize(uint32_t *codes, const vq_quantizer *q, const
     return quantize_block(codes, q, x, first, count, opts->levels, 1, workspace, own);
 }
 
-static vq_status residual_dequantize(float *x, const vq_quantizer *q, const uint32_t *codes,
-                                     size_t n, const vq_quantize_opts *opts)
+/* The sums of levels first to end - 1, of codes n x levels. */
+static void sum_levels(float *x, const vq_quantizer *q, const uint32_t *codes, size_t n,
+                       uint32_t levels, uint32_t first, uint32_t end, int threads)
 {
     const size_t d = q->dim;
-    const uint32_t levels = opts->levels;
-    const float *codewords[VQ_MAX_LEVELS];
-    codewords[0] = vq_codebook_codewords(level_codebook(q, 0));
-    for (uint32_t l = 1; l < levels; l++)
+    const float *codewords[VQ_MAX_LEVELS] = {NULL};
+    for (uint32_t l = first; l < end; l++)
         codewords[l] = vq_codebook_codewords(level_codebook(q, l));
-    const int threads = vqi_threads(opts->threads, n / 1024 + 1);
-#pragma omp parallel for schedule(static) num_threads(threads)
+    const int used = vqi_threads(threads, n / 1024 + 1);
+#pragma omp parallel for schedule(static) num_threads(used)
     for (size_t i = 0; i < n; i++) {
         float *restrict row = x + i * d;
-        memcpy(row, codewords[0] + codes[i * levels] * d, d * sizeof *row);
-        for (uint32_t l = 1; l < levels; l++) {
+        memcpy(row, codewords[first] + codes[i * levels + first] * d, d * sizeof *row);
+        for (uint32_t l = first + 1; l < end; l++) {
             const float *restrict c = codewords[l] + codes[i * levels + l] * d;
             for (size_t j = 0; j < d; j++)
                 row[j] += c[j];
         }
     }
+}
+
+static vq_status residual_dequantize(float *x, const vq_quantizer *q, const uint32_t *codes,
+                                     size_t n, const vq_quantize_opts *opts)
+{
+    sum_levels(x, q, codes, n, opts->levels, 0, opts->levels, opts->threads);
+    return VQ_OK;
+}
+
+vq_status vq_residual_sum(float *sums, const vq_quantizer *quantizer, const uint32_t *codes,
+                          size_t n, uint32_t levels, uint32_t first, uint32_t end)
+{
+    if (quantizer->kind != &vqi_residual_kind)
+        return vqi_fail(VQ_E_ARG, "a %s quantizer has no levels to sum (a residual one has)",
+                        quantizer->kind->name);
+    if (first >= end || end > levels || levels > quantizer->levels)
+        return vqi_fail(VQ_E_ARG, "levels %u to %u of codes with %u levels (the quantizer has %u)",
+                        first, end, levels, quantizer->levels);
+    for (size_t i = 0; i < n; i++)
+        for (uint32_t l = first; l < end; l++)
+            if (codes[i * levels + l] >= residual_k(quantizer, l))
+                return vqi_fail(VQ_E_RANGE, "row %zu, level %u: code %u is not below K = %u", i, l,
+                                codes[i * levels + l], residual_k(quantizer, l));
+    sum_levels(sums, quantizer, codes, n, levels, first, end, 0);
     return VQ_OK;
 }
 

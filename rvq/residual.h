@@ -47,6 +47,17 @@ VQ_API vq_status vq_residual_set_frequencies(vq_quantizer *quantizer,
                                              const uint64_t *const *counts);
 
 /**
+ * What the levels from `first` up to but not including `end` add to the vectors: the sums of their codewords, in float32, in rising
+ * order ("summed embeddings" of a language model over audio tokens).
+ * @param[out] sums   n x d, row-major.
+ * @param      codes  n x levels, row-major; those of the range are checked.
+ * @param      levels the row length of codes, at most the quantizer's.
+ * @return VQ_OK, VQ_E_ARG (also: an empty range, another kind of quantizer), VQ_E_RANGE.
+ */
+VQ_API vq_status vq_residual_sum(float *sums, const vq_quantizer *quantizer, const uint32_t *codes,
+                                 size_t n, uint32_t levels, uint32_t first, uint32_t end);
+
+/**
  * Prepare for beams: keep the inner products of all codewords of different levels, 2 bytes each. Codes are the same
  * without, but a call with few vectors is slower, and one with many makes them for itself, in its workspace. Does nothing if they would
  * take more than 256 MiB. Not while another thread uses the quantizer.

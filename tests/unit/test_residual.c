@@ -84,6 +84,16 @@ static void test_by_hand(void **state)
     assert_ok(vq_dequantize(decoded, q, codes, 4, NULL));
     const float sums[8] = {8, 8, 1, 0, 10, 11, 0, 1};
     assert_memory_equal(decoded, sums, sizeof decoded);
+    const float fines[8] = {-2, -2, 1, 0, 0, 1, 0, 1};
+    assert_ok(vq_residual_sum(decoded, q, codes, 4, 2, 1, 2));
+    assert_memory_equal(decoded, fines, sizeof decoded);
+    assert_ok(vq_residual_sum(decoded, q, codes, 4, 2, 0, 2));
+    assert_memory_equal(decoded, sums, sizeof decoded);
+    assert_status(VQ_E_ARG, vq_residual_sum(decoded, q, codes, 4, 2, 1, 1));
+    assert_status(VQ_E_ARG, vq_residual_sum(decoded, q, codes, 4, 2, 0, 3));
+    assert_status(VQ_E_ARG, vq_residual_sum(decoded, q, codes, 4, 3, 0, 1));
+    codes[3] = 3;
+    assert_status(VQ_E_RANGE, vq_residual_sum(decoded, q, codes, 4, 2, 0, 2));
     vq_quantizer_free(q);
 }
 
