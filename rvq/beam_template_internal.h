@@ -51,7 +51,9 @@ INLINE void store_whole(int16_t *out, vec v)
                                                              _mm256_extracti128_si256(whole, 1)));
 #else
     for (int i = 0; i < LANES; i++)
-        out[i] = (int16_t)(v[i] > -32768 ? v[i] + (v[i] < 0 ? -0.5f : 0.5f) : -32768);
+        out[i] = (int16_t)(v[i] >= 32767      ? 32767
+                           : v[i] > -32767.0f ? v[i] + (v[i] < 0 ? -0.5f : 0.5f)
+                                              : -32768);
 #endif
 }
 
