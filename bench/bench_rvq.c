@@ -84,6 +84,7 @@ static int train(char **argv, const float *x, size_t n, uint32_t d)
     opts.kmeans.tolerance = -1;
     opts.refits = number(argv[10]);
     opts.kmeans.seeding = VQ_SEEDING_RANDOM; /* as faiss's */
+    opts.inner_seeds = 1;
     vq_quantizer *q;
     const double start = now();
     if (vq_residual_train(&q, x, n, d, &opts))

@@ -89,11 +89,14 @@ typedef struct vq_residual_train_opts {
                         from learning their few rows by heart; 0 = 64 */
     int shared; /**< 1 = one codebook for all levels, of kmeans.k codewords: those of levels with an equal share of k
                         each, then refitted; `k` and `resume` must be NULL, level_done is not called, refits 0 = 4 */
+    int inner_seeds; /**< 1 = with VQ_SEEDING_RANDOM and no weights, seeds are rows drawn towards the mean, as far as theory
+                        says: in many dimensions (d above some 10 log2 K) far better than the rows themselves */
 } vq_residual_train_opts;
 
 #define VQ_RESIDUAL_TRAIN_OPTS_INIT                                                                \
     {                                                                                              \
-        sizeof(vq_residual_train_opts), 0, NULL, VQ_KMEANS_OPTS_INIT, NULL, NULL, NULL, 0, 0, 0, 0 \
+        sizeof(vq_residual_train_opts), 0, NULL, VQ_KMEANS_OPTS_INIT, NULL, NULL, NULL, 0, 0, 0,   \
+            0, 0                                                                                   \
     }
 
 /**

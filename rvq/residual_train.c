@@ -243,7 +243,8 @@ static vq_status train_level(training *t)
     kmeans.seed += level;
     float *seeds = NULL;
     vq_status status = VQ_OK;
-    if (kmeans.seeding == VQ_SEEDING_RANDOM && !kmeans.weights && kmeans.k && kmeans.k <= t->n) {
+    if (t->opts.inner_seeds && kmeans.seeding == VQ_SEEDING_RANDOM && !kmeans.weights && kmeans.k &&
+        kmeans.k <= t->n) {
         seeds = vqi_alloc(kmeans.k, t->d * sizeof *seeds);
         status = seeds ? draw_seeds(seeds, t, kmeans.k, kmeans.seed)
                        : vqi_fail_nomem((unsigned long long)kmeans.k * t->d * sizeof *seeds);

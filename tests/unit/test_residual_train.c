@@ -66,6 +66,7 @@ static void test_known_answers(void **state)
         opts.kmeans.max_iterations = 40;
         opts.kmeans.tolerance = -1;
         opts.kmeans.seeding = VQ_SEEDING_RANDOM;
+        opts.inner_seeds = 1;
         vq_quantizer *q;
         assert_ok(vq_residual_train(&q, x, ROWS, WIDE, &opts));
         const double greedy = mean_error(q, fresh, FRESH, 0, 1),
@@ -96,6 +97,7 @@ static void test_refit(void **state)
     opts.levels = 4;
     opts.kmeans.k = 24;
     opts.kmeans.seeding = VQ_SEEDING_RANDOM;
+    opts.inner_seeds = 1;
     opts.beam = 4;
     vq_quantizer *plain, *better, *again;
     assert_ok(vq_residual_train(&plain, x, ROWS, WIDE, &opts));
@@ -131,6 +133,7 @@ static void test_shared(void **state)
     opts.levels = 3;
     opts.kmeans.k = 50;
     opts.kmeans.seeding = VQ_SEEDING_RANDOM;
+    opts.inner_seeds = 1;
     opts.shared = 1;
     vq_quantizer *q, *again;
     assert_ok(vq_residual_train(&q, x, ROWS, WIDE, &opts));
@@ -169,6 +172,7 @@ static vq_status train_shared(void *context)
     opts.levels = 2;
     opts.kmeans.k = 4;
     opts.kmeans.seeding = VQ_SEEDING_RANDOM;
+    opts.inner_seeds = 1;
     opts.beam = 2;
     opts.refits = 1;
     vq_quantizer *q = NULL;
