@@ -363,24 +363,24 @@ static vq_status train_levels(trainer *t, uint32_t levels)
 
 static int on_refine(void *context, uint32_t round, size_t done, size_t count)
 {
-    const trainer *t = context;
+    const level_progress *p = context;
     (void)done;
     (void)count;
     const vq_kmeans_progress progress = {
         .iteration = round, .max_iterations = REFINE_ROUNDS + 1, .mse = NAN};
-    return t->opts->progress
-               ? t->opts->progress(t->opts->context, vq_quantizer_levels(t->quantizer), &progress)
-               : 0;
+    return p->opts->progress ? p->opts->progress(p->opts->context, p->level, &progress) : 0;
 }
 
 static vq_status refine(trainer *t)
 {
+    /* Of its own: the quantizer is replaced meanwhile. */
+    level_progress after_all = {t->opts, vq_quantizer_levels(t->quantizer)};
     const vqi_refine_opts opts = {.rounds = REFINE_ROUNDS,
                                   .beam = BEAM,
                                   .lambda = refine_lambda,
                                   .threads = t->opts->threads,
                                   .progress = on_refine,
-                                  .context = t};
+                                  .context = &after_all};
     return vqi_image_refine(&t->quantizer, t->latents, (size_t)t->sampled, &opts);
 }
 
