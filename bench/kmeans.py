@@ -29,7 +29,7 @@ SHAPES = {32: (8, 4), 64: (8, 8), 128: (8, 16)}  # of a patch of one channel wit
 KINDS = {"Gaussian": 1e-5, "photographs": 1e-4}  # how far objectives may be apart: whole numbers tie
 PEERS = {"faiss": "faiss", "lloyd": "scikit-learn"}
 # Options of bench_kmeans: one run is ended when it is good enough, the other goes its way.
-WAYS = {"libvq": {"iterations": 100}, "repair": {"iterations": 10, "repair": 10}}
+WAYS = {"libvq": {"iterations": 100}, "repair": {"iterations": 3, "repair": 20}}
 FULL = (1 << 24, 64, 1 << 16)  # vectors, d and codewords of the data larger than memory
 SAME = 1e-5  # an MSE that is reported and that of the codewords
 
