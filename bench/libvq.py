@@ -123,26 +123,26 @@ class Library:
 
 class Quantizer:
     def __init__(self, library, handle, d, levels):
-        self.library, self.handle, self.d, self.levels = library, handle, d, levels
+        self.vq, self.handle, self.d, self.levels = library, handle, d, levels
 
     def __del__(self):
-        self.library.lib.vq_quantizer_free(self.handle)
+        self.vq.lib.vq_quantizer_free(self.handle)
 
     def codes(self, x):
         x = floats(x)
         codes = numpy.empty((len(x), self.levels), numpy.uint32)
-        self.library.call("vq_quantize", pointer(codes), self.handle, pointer(x), ctypes.c_size_t(len(x)), None)
+        self.vq.call("vq_quantize", pointer(codes), self.handle, pointer(x), ctypes.c_size_t(len(x)), None)
         return codes
 
     def vectors(self, codes):
         codes = numpy.ascontiguousarray(codes, numpy.uint32)
         x = numpy.empty((len(codes), self.d), numpy.float32)
-        self.library.call("vq_dequantize", pointer(x), self.handle, pointer(codes), ctypes.c_size_t(len(codes)), None)
+        self.vq.call("vq_dequantize", pointer(x), self.handle, pointer(codes), ctypes.c_size_t(len(codes)), None)
         return x
 
     def scalar_gradient(self, x, gradient):
         x, gradient = floats(x), floats(gradient)
         out = numpy.empty_like(x)
-        self.library.call("vq_scalar_gradient", pointer(out), self.handle, pointer(x), pointer(gradient),
+        self.vq.call("vq_scalar_gradient", pointer(out), self.handle, pointer(x), pointer(gradient),
                           ctypes.c_size_t(len(x)))
         return out
