@@ -39,6 +39,21 @@ uint32_t vqi_parts_levels(const vqi_parts *parts, uint32_t part, uint32_t levels
     return count;
 }
 
+size_t vqi_parts_workspace(const vqi_parts *parts, size_t rows, const vq_quantize_opts *opts,
+                           int threads)
+{
+    vq_quantize_opts inner = *opts;
+    inner.threads = threads;
+    size_t most = 0;
+    for (uint32_t p = 0; p < parts->count; p++) {
+        const vq_quantizer *part = parts->part[p];
+        inner.levels = vqi_parts_levels(parts, p, opts->levels);
+        const size_t need = inner.levels ? part->kind->workspace(part, rows, &inner) : 0;
+        most = need > most ? need : most;
+    }
+    return vqi_aligned(most);
+}
+
 void vqi_parts_put(uint32_t *codes, uint32_t levels, const uint32_t *part_codes,
                    const vqi_parts *parts, uint32_t part, size_t count)
 {

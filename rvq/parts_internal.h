@@ -28,6 +28,9 @@ void vqi_parts_free(vq_quantizer *q);
 
 /** How many of the first `levels` levels of the whole are levels of this part: its own first ones. */
 uint32_t vqi_parts_levels(const vqi_parts *parts, uint32_t part, uint32_t levels);
+/** Workspace that the most demanding part wants for a block of `rows`, a multiple of 64. */
+size_t vqi_parts_workspace(const vqi_parts *parts, size_t rows, const vq_quantize_opts *opts,
+                           int threads);
 /** codes (rows of `levels`) <-> part_codes (rows of the part's own levels among them), for `count` rows. */
 void vqi_parts_put(uint32_t *codes, uint32_t levels, const uint32_t *part_codes,
                    const vqi_parts *parts, uint32_t part, size_t count);

@@ -40,17 +40,9 @@ static size_t block_workspace(const vq_quantizer *q, size_t rows, const vq_quant
                               int threads)
 {
     const product_quantizer *own = (const product_quantizer *)q;
-    vq_quantize_opts inner = *opts;
-    inner.threads = threads;
-    size_t most = 0;
-    for (uint32_t p = 0; p < own->parts.count; p++) {
-        const vq_quantizer *part = own->parts.part[p];
-        inner.levels = vqi_parts_levels(&own->parts, p, opts->levels);
-        const size_t need = inner.levels ? part->kind->workspace(part, rows, &inner) : 0;
-        most = need > most ? need : most;
-    }
     return vqi_aligned(rows * own->widest * sizeof(float)) +
-           vqi_aligned(rows * q->levels * sizeof(uint32_t)) + vqi_aligned(most);
+           vqi_aligned(rows * q->levels * sizeof(uint32_t)) +
+           vqi_parts_workspace(&own->parts, rows, opts, threads);
 }
 
 static size_t product_workspace(const vq_quantizer *q, size_t n, const vq_quantize_opts *opts)
