@@ -228,3 +228,53 @@ vq_status vqi_components(double *mean, double *variance, double *component, cons
     vq_free(w.values);
     return status;
 }
+
+/* @param columns room for (d + e) x CHUNK */
+static void find_cross(double *cross, double *columns, const double *mean, const double *other_mean,
+                       const float *x, const float *y, size_t n, size_t d, size_t e, int threads)
+{
+    const int used = vqi_threads(threads, d * e / 64 + 1);
+    double *of_x = columns, *of_y = columns + d * CHUNK;
+    memset(cross, 0, d * e * sizeof *cross);
+    for (size_t first = 0; first < n; first += CHUNK) {
+        const size_t count = n - first < CHUNK ? n - first : CHUNK;
+        for (size_t i = 0; i < count; i++) {
+            for (size_t j = 0; j < d; j++)
+                of_x[j * CHUNK + i] = x[(first + i) * d + j] - mean[j];
+            for (size_t j = 0; j < e; j++)
+                of_y[j * CHUNK + i] = y[(first + i) * e + j] - other_mean[j];
+        }
+#pragma omp parallel for schedule(static) num_threads(used)
+        for (size_t i = 0; i < d; i++)
+            for (size_t j = 0; j < e; j++)
+                cross[i * e + j] +=
+                    vqi_dot_double(of_x + i * CHUNK, of_y + j * CHUNK, count) / (double)n;
+    }
+}
+
+vq_status vqi_cross_components(double *mean, double *basis, const float *x, const float *y,
+                               size_t n, size_t d, size_t e, int threads)
+{
+    double *other_mean = vqi_alloc(e, sizeof(double)), *values = vqi_alloc(d, sizeof(double)),
+           *columns = vqi_alloc(d + e, CHUNK * sizeof(double)),
+           *cross = vqi_alloc(d * e, sizeof(double)), *square = vqi_alloc(d * d, sizeof(double));
+    vq_status status = VQ_OK;
+    if (other_mean && values && columns && cross && square) {
+        find_mean(mean, x, n, d);
+        find_mean(other_mean, y, n, e);
+        find_cross(cross, columns, mean, other_mean, x, y, n, d, e, threads);
+        for (size_t i = 0; i < d; i++)
+            for (size_t j = 0; j <= i; j++)
+                square[i * d + j] = square[j * d + i] =
+                    vqi_dot_double(cross + i * e, cross + j * e, e);
+        vqi_eigen_symmetric(values, basis, square, d);
+    } else {
+        status = vqi_fail_nomem((unsigned long long)d * (d + e) * sizeof(double));
+    }
+    vq_free(other_mean);
+    vq_free(values);
+    vq_free(columns);
+    vq_free(cross);
+    vq_free(square);
+    return status;
+}

@@ -30,4 +30,16 @@ void vqi_eigen_symmetric(double *values, double *vectors, double *a, size_t n);
 vq_status vqi_components(double *mean, double *variance, double *component, const float *x,
                          size_t n, size_t d, size_t m, int threads);
 
+/**
+ * An orthonormal basis of the space of x, the directions in which it varies most with y first: the eigenvectors of C C', C being
+ * the covariance of x and y (partial least squares; where y is x, the principal components).
+ * @param[out] mean  d, of x.
+ * @param[out] basis d x d, one unit vector a row.
+ * @param      x     n x d, row-major.
+ * @param      y     n x e, row-major.
+ * @return VQ_OK, VQ_E_NOMEM.
+ */
+vq_status vqi_cross_components(double *mean, double *basis, const float *x, const float *y,
+                               size_t n, size_t d, size_t e, int threads);
+
 #endif

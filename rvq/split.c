@@ -8,7 +8,6 @@
 #include "rvq/split_internal.h"
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
-#include "vq/options_internal.h"
 #include "vq/parallel_internal.h"
 
 typedef struct split_quantizer {
@@ -198,68 +197,3 @@ const vqi_quantizer_kind vqi_split_kind = {
     .save = split_save,
     .load = split_load,
 };
-
-/* x less what the part says of it. */
-static vq_status find_rest(float *rest, const vq_quantizer *part, const float *x, size_t n,
-                           int threads)
-{
-    vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
-    opts.threads = threads;
-    uint32_t *codes = vqi_alloc(n, sizeof *codes);
-    if (!codes)
-        return vqi_fail_nomem((unsigned long long)n * sizeof *codes);
-    vq_status status = vq_quantize(codes, part, x, n, &opts);
-    if (!status)
-        status = vq_dequantize(rest, part, codes, n, &opts);
-    vq_free(codes);
-    for (size_t i = 0; !status && i < n * part->dim; i++)
-        rest[i] = x[i] - rest[i];
-    return status;
-}
-
-vq_status vq_split_train(vq_quantizer **out, const float *x, size_t n, uint32_t d,
-                         const vq_split_train_opts *opts)
-{
-    vq_split_train_opts own;
-    vq_residual_train_opts acoustic = {0};
-    vq_kmeans_opts semantic = {0};
-    vq_quantizer *parts[2] = {NULL, NULL};
-    vq_codebook *codebook;
-    size_t floats;
-    *out = NULL;
-    vq_status status = vqi_options(&own, sizeof own, opts, "vq_split_train_opts");
-    if (!status && (!own.semantic || !own.acoustic))
-        status = vqi_fail(VQ_E_ARG, "vq_split_train_opts: semantic and acoustic are required");
-    if (!status)
-        status = vqi_options(&acoustic, sizeof acoustic, own.acoustic, "vq_residual_train_opts");
-    if (!status)
-        status = vqi_options(&semantic, sizeof semantic, own.semantic, "vq_kmeans_opts");
-    if (status)
-        return status;
-    if (acoustic.resume || acoustic.level_done)
-        return vqi_fail(VQ_E_ARG,
-                        "vq_split_train_opts.acoustic: resume and level_done must be NULL");
-    if (!x || !n || !d || !vqi_mul(&floats, n, d))
-        return vqi_fail(VQ_E_ARG, "split training on %zu rows of %u floats (give some)", n, d);
-    status = vq_kmeans_train(&codebook, NULL, own.teacher ? own.teacher : x, n, d, &semantic);
-    if (status)
-        return status;
-    status = vq_quantizer_from_codebook(&parts[0], codebook);
-    if (status) {
-        vq_codebook_free(codebook);
-        return status;
-    }
-    float *rest = vqi_alloc(floats, sizeof *rest);
-    if (!rest)
-        status = vqi_fail_nomem((unsigned long long)floats * sizeof *rest);
-    if (!status)
-        status = find_rest(rest, parts[0], x, n, semantic.threads);
-    if (!status)
-        status = vq_residual_train(&parts[1], rest, n, d, &acoustic);
-    vq_free(rest);
-    if (!status)
-        status = vq_split_create(out, parts, 2, VQ_SPLIT_REST);
-    for (int p = 0; status && p < 2; p++)
-        vq_quantizer_free(parts[p]);
-    return status;
-}

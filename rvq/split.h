@@ -47,22 +47,35 @@ typedef struct vq_split_train_opts {
     const vq_kmeans_opts *semantic; /**< of part 0, a codebook; required; seeds must be NULL */
     const vq_residual_train_opts
         *acoustic; /**< of part 1; required. levels 0 = 4; resume and level_done must be NULL */
-    /** n x d, the rows that part 0 is trained on instead of x: what a teacher says of the same moments. NULL = x. Part 1
-     *  learns what part 0, given x, leaves over. */
+    /** What a teacher says of the same moments: n x d with VQ_SPLIT_REST, where part 0 is trained on it instead of x; n x teacher_dim
+     *  with VQ_SPLIT_SAME, where part 0 has the directions of x that go with it. NULL = x. */
     const float *teacher;
+    vq_split_input input;
+    uint32_t
+        teacher_dim; /**< floats of a teacher's row; 0 = d, and with VQ_SPLIT_REST it must be */
+    uint32_t
+        semantic_dim; /**< VQ_SPLIT_SAME: dimensions that part 0 has, below d; 0 = as many as hold the bits of its
+                              codes when the bits of all levels are shared out among the directions so that the error is least */
 } vq_split_train_opts;
 
 #define VQ_SPLIT_TRAIN_OPTS_INIT                                                                   \
     {                                                                                              \
-        sizeof(vq_split_train_opts), NULL, NULL, NULL                                              \
+        sizeof(vq_split_train_opts), NULL, NULL, NULL, VQ_SPLIT_REST, 0, 0                         \
     }
 
 /**
- * Train a split quantizer of two parts, VQ_SPLIT_REST: a codebook by k-means, and residual levels on what it leaves. Needs a
- * working copy of x. (VQ_SPLIT_SAME has no training of its own: without projections two quantizers of one vector do not add up
- * to it; make it of parts that were learned.) The result is the same for any number of threads.
+ * Train a split quantizer of two parts, a codebook by k-means and residual levels.
+ *
+ * VQ_SPLIT_REST: the levels learn what the codebook, given x, leaves over.
+ *
+ * VQ_SPLIT_SAME: both quantize x, each behind projections of its own (rvq/projected.h), which are learned so that the outputs add up:
+ * onto two subspaces that are orthogonal to each other and together the whole. Part 0 has the directions in which x varies most
+ * with the teacher (partial least squares; principal components without a teacher), part 1 all others. Then neither has to
+ * know what the other said, and the squared errors add up as well.
+ *
+ * Needs working copies of x. The result is the same for any number of threads.
  * @param x n x d, row-major, finite; borrowed.
- * @return as vq_residual_train().
+ * @return as vq_residual_train(); VQ_E_ARG also if VQ_SPLIT_SAME has one dimension to share out, or a metric that is not Euclidean.
  */
 VQ_API vq_status vq_split_train(vq_quantizer **out, const float *x, size_t n, uint32_t d,
                                 const vq_split_train_opts *opts);

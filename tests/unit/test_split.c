@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The split quantizer: outputs that add up, both inputs, its training. */
 #include "rvq/split.h"
+#include "rvq/projected.h"
 #include "parts_support.h"
 
 enum { N = 1500, D = 10 };
@@ -195,9 +196,152 @@ static void test_training(void **state)
     free(teacher);
 }
 
+static vq_split_train_opts same_opts(const vq_kmeans_opts *semantic,
+                                     const vq_residual_train_opts *acoustic)
+{
+    vq_split_train_opts opts = VQ_SPLIT_TRAIN_OPTS_INIT;
+    opts.semantic = semantic;
+    opts.acoustic = acoustic;
+    opts.input = VQ_SPLIT_SAME;
+    return opts;
+}
+
+/* What the parts say of a vector is at right angles, but for the mean; each level lowers the error; threads change nothing. */
+static void test_training_side_by_side(void **state)
+{
+    (void)state;
+    float *x = parts_rows(N, D, 7), *said = parts_alloc((size_t)N * D, sizeof *said),
+          *more = parts_alloc((size_t)N * D, sizeof *more);
+    uint32_t *codes = parts_alloc((size_t)N * 4, sizeof *codes),
+             *other = parts_alloc((size_t)N * 4, sizeof *other);
+    vq_kmeans_opts semantic = VQ_KMEANS_OPTS_INIT;
+    vq_residual_train_opts acoustic = VQ_RESIDUAL_TRAIN_OPTS_INIT;
+    vq_split_train_opts opts = same_opts(&semantic, &acoustic);
+    vq_quantizer *q, *rest;
+    double mean[D] = {0};
+    semantic.k = 20;
+    acoustic.levels = 3;
+    acoustic.kmeans.k = 16;
+    for (size_t i = 0; i < (size_t)N * D; i++)
+        mean[i % D] += (double)x[i] / N;
+    for (int threads = 1; threads <= 7; threads += 3) {
+        semantic.threads = acoustic.kmeans.threads = threads;
+        assert_ok(vq_split_train(&q, x, N, D, &opts));
+        assert_ok(vq_quantize(threads == 1 ? codes : other, q, x, N, NULL));
+        if (threads > 1)
+            assert_memory_equal(codes, other, (size_t)N * 4 * sizeof *codes);
+        if (threads < 7)
+            vq_quantizer_free(q);
+    }
+    assert_int_equal(vq_split_parts(q), 2);
+    const vq_quantizer *first = vq_projected_inner(vq_split_part(q, 0)),
+                       *second = vq_projected_inner(vq_split_part(q, 1));
+    assert_string_equal(vq_quantizer_kind(first), "flat");
+    assert_string_equal(vq_quantizer_kind(second), "residual");
+    assert_int_equal(vq_quantizer_dim(first) + vq_quantizer_dim(second), D);
+    vq_quantize_opts three = VQ_QUANTIZE_OPTS_INIT;
+    for (size_t i = 0; i < N; i++) {
+        other[i] = codes[i * 4];
+        memmove(codes + i * 3, codes + i * 4 + 1, 3 * sizeof *codes);
+    }
+    assert_ok(vq_dequantize(said, vq_split_part(q, 0), other, N, NULL));
+    assert_ok(vq_dequantize(more, vq_split_part(q, 1), codes, N, &three));
+    for (size_t i = 0; i < N; i++) {
+        double along = 0;
+        for (size_t j = 0; j < D; j++)
+            along += ((double)said[i * D + j] - mean[j]) * (double)more[i * D + j];
+        assert_true(fabs(along) < 1e-3);
+    }
+    double last = INFINITY;
+    for (uint32_t levels = 1; levels <= 4; levels++) {
+        const double error = error_of(q, x, levels);
+        assert_true(error < last);
+        last = error;
+    }
+    /* Side by side they know less of each other than in a row, but not much less. */
+    opts.input = VQ_SPLIT_REST;
+    assert_ok(vq_split_train(&rest, x, N, D, &opts));
+    print_message("error side by side over that in a row: %.3f\n", last / error_of(rest, x, 4));
+    assert_true(last < 1.5 * error_of(rest, x, 4));
+    check_prefixes(q, x, N);
+    check_sameness(q, x, N);
+    check_saving(q, x, N);
+    check_refusals(q, x, N);
+    vq_quantizer_free(q);
+    vq_quantizer_free(rest);
+    free(x);
+    free(said);
+    free(more);
+    free(codes);
+    free(other);
+}
+
+/* A teacher of one number: part 0 is a line, along the covariance of x with that number. */
+static void test_teacher(void **state)
+{
+    (void)state;
+    float *x = parts_rows(N, D, 8), teacher[N], said[3 * D];
+    double mean[D] = {0}, cross[D] = {0}, teacher_mean = 0;
+    const uint32_t three[3] = {0, 1, 2};
+    vq_kmeans_opts semantic = VQ_KMEANS_OPTS_INIT;
+    vq_residual_train_opts acoustic = VQ_RESIDUAL_TRAIN_OPTS_INIT;
+    vq_split_train_opts opts = same_opts(&semantic, &acoustic);
+    vq_quantizer *q;
+    uint64_t seed = 3;
+    semantic.k = 3;
+    acoustic.levels = 1;
+    acoustic.kmeans.k = 5;
+    opts.teacher = teacher;
+    opts.teacher_dim = opts.semantic_dim = 1;
+    for (size_t i = 0; i < N; i++) {
+        teacher[i] = x[i * D + 3] - 2 * x[i * D + 6] + (float)test_uniform(&seed);
+        teacher_mean += (double)teacher[i] / N;
+        for (size_t j = 0; j < D; j++)
+            mean[j] += (double)x[i * D + j] / N;
+    }
+    double length = 0;
+    for (size_t i = 0; i < N; i++)
+        for (size_t j = 0; j < D; j++)
+            cross[j] += ((double)x[i * D + j] - mean[j]) * ((double)teacher[i] - teacher_mean);
+    for (size_t j = 0; j < D; j++)
+        length += cross[j] * cross[j];
+    assert_ok(vq_split_train(&q, x, N, D, &opts));
+    assert_int_equal(vq_quantizer_dim(vq_projected_inner(vq_split_part(q, 0))), 1);
+    assert_ok(vq_dequantize(said, vq_split_part(q, 0), three, 3, NULL));
+    for (size_t i = 0; i < 3; i++) {
+        double along = 0;
+        for (size_t j = 0; j < D; j++)
+            along += ((double)said[i * D + j] - mean[j]) * cross[j] / length;
+        for (size_t j = 0; j < D; j++)
+            assert_true(fabs((double)said[i * D + j] - mean[j] - along * cross[j]) < 1e-4);
+    }
+    vq_quantizer_free(q);
+    teacher[9] = NAN;
+    assert_status(VQ_E_NONFINITE, vq_split_train(&q, x, N, D, &opts));
+    assert_non_null(strstr(vq_last_error(), "row 9 of the teacher"));
+    opts.teacher = NULL;
+    opts.semantic_dim = D;
+    assert_status(VQ_E_ARG, vq_split_train(&q, x, N, D, &opts));
+    opts.semantic_dim = 0;
+    assert_status(VQ_E_ARG, vq_split_train(&q, x, N, 1, &opts));
+    semantic.metric = VQ_METRIC_COSINE;
+    assert_status(VQ_E_ARG, vq_split_train(&q, x, N, D, &opts));
+    semantic.metric = VQ_METRIC_EUCLIDEAN;
+    opts.input = (vq_split_input)2;
+    assert_status(VQ_E_ARG, vq_split_train(&q, x, N, D, &opts));
+    opts.input = VQ_SPLIT_REST;
+    opts.semantic_dim = 1;
+    assert_status(VQ_E_ARG, vq_split_train(&q, x, N, D, &opts));
+    opts.input = VQ_SPLIT_SAME;
+    x[55] = INFINITY;
+    assert_status(VQ_E_NONFINITE, vq_split_train(&q, x, N, D, &opts));
+    assert_non_null(strstr(vq_last_error(), "row 5 "));
+    assert_null(q);
+    free(x);
+}
+
 static vq_status train_encode_save(void *context)
 {
-    (void)context;
     static const float x[16] = {1, 2, 3, 4, 1, 7, 2, 9, 4, 1, 0, 1, 5, 5, 8, 1};
     vq_kmeans_opts semantic = VQ_KMEANS_OPTS_INIT;
     vq_residual_train_opts acoustic = VQ_RESIDUAL_TRAIN_OPTS_INIT;
@@ -209,6 +353,7 @@ static vq_status train_encode_save(void *context)
     semantic.k = acoustic.kmeans.k = acoustic.levels = 2;
     opts.semantic = &semantic;
     opts.acoustic = &acoustic;
+    opts.input = *(const vq_split_input *)context;
     vq_status status = vq_split_train(&q, x, 8, 2, &opts);
     if (!status)
         status = vq_quantize(codes, q, x, 8, NULL);
@@ -229,14 +374,16 @@ static vq_status train_encode_save(void *context)
 static void test_no_memory(void **state)
 {
     (void)state;
-    test_allocation_failures(train_encode_save, NULL);
+    for (vq_split_input input = VQ_SPLIT_REST; input <= VQ_SPLIT_SAME; input++)
+        test_allocation_failures(train_encode_save, &input);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parts),     cmocka_unit_test(test_contract),
-        cmocka_unit_test(test_training),  cmocka_unit_test(test_bad_parts_and_files),
+        cmocka_unit_test(test_training),  cmocka_unit_test(test_training_side_by_side),
+        cmocka_unit_test(test_teacher),   cmocka_unit_test(test_bad_parts_and_files),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
