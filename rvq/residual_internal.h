@@ -38,6 +38,12 @@ void vqi_residual_subtract(float *residual, const vq_codebook *codebook, const u
 vq_status vqi_residual_refit(vq_codebook **out, const vq_quantizer *q, const float *residual,
                              const uint32_t *codes, size_t n, double damping, int threads);
 
+/**
+ * Do rows vary in so many dimensions that K codewords are best seeded by rows drawn towards the mean?
+ * @return VQ_OK, VQ_E_NOMEM.
+ */
+vq_status vqi_residual_is_spread(int *out, const float *rows, size_t n, size_t d, uint32_t k);
+
 /** Free `levels` codebooks, or the one that they all are. */
 void vqi_residual_free_codebooks(vq_codebook *const *codebooks, uint32_t levels);
 /** Count codes, n x levels, and give the quantizer these frequencies. */

@@ -82,6 +82,9 @@ static vq_status prepare(training *t, const float *x, size_t n, uint32_t d,
                         t->opts.damping);
     if (!(t->opts.damping > 0))
         t->opts.damping = DEFAULT_DAMPING;
+    if (t->opts.inner_seeds < 0 || t->opts.inner_seeds > VQ_INNER_SEEDS_WHERE_SPREAD)
+        return vqi_fail(VQ_E_ARG, "vq_residual_train_opts.inner_seeds is %d (0 to 2)",
+                        t->opts.inner_seeds);
     if (t->opts.shared && (t->opts.k || t->opts.resume))
         return vqi_fail(VQ_E_ARG,
                         "vq_residual_train_opts.shared is set, and so is %s (which must be NULL)",
@@ -243,8 +246,10 @@ static vq_status train_level(training *t)
     kmeans.seed += level;
     float *seeds = NULL;
     vq_status status = VQ_OK;
-    if (t->opts.inner_seeds && kmeans.seeding == VQ_SEEDING_RANDOM && !kmeans.weights && kmeans.k &&
-        kmeans.k <= t->n) {
+    int inner = t->opts.inner_seeds == 1 && kmeans.seeding == VQ_SEEDING_RANDOM;
+    if (t->opts.inner_seeds == VQ_INNER_SEEDS_WHERE_SPREAD)
+        status = vqi_residual_is_spread(&inner, t->residual, t->n, t->d, kmeans.k);
+    if (!status && inner && !kmeans.weights && kmeans.k && kmeans.k <= t->n) {
         seeds = vqi_alloc(kmeans.k, t->d * sizeof *seeds);
         status = seeds ? draw_seeds(seeds, t, kmeans.k, kmeans.seed)
                        : vqi_fail_nomem((unsigned long long)kmeans.k * t->d * sizeof *seeds);

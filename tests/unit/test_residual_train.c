@@ -164,6 +164,34 @@ static void test_shared(void **state)
     free(x);
 }
 
+/* Rows in many dimensions are seeded as if inner seeds were asked for, rows in few by k-means++. */
+static void test_seeds_where_spread(void **state)
+{
+    (void)state;
+    enum { ROWS = 3000, WIDE = 64 };
+    float *x = make_gaussian(ROWS, WIDE, 8);
+    for (int narrow = 0; narrow < 2; narrow++) {
+        vq_residual_train_opts opts = VQ_RESIDUAL_TRAIN_OPTS_INIT;
+        vq_quantizer *chosen, *expected;
+        opts.levels = 1;
+        opts.kmeans.k = 16;
+        opts.kmeans.max_iterations = 3;
+        for (size_t i = 0; narrow && i < ROWS; i++)
+            x[i * WIDE + 5] *= 20;
+        opts.inner_seeds = VQ_INNER_SEEDS_WHERE_SPREAD;
+        assert_ok(vq_residual_train(&chosen, x, ROWS, WIDE, &opts));
+        opts.inner_seeds = !narrow;
+        opts.kmeans.seeding = narrow ? VQ_SEEDING_KMEANSPP : VQ_SEEDING_RANDOM;
+        assert_ok(vq_residual_train(&expected, x, ROWS, WIDE, &opts));
+        assert_same_quantizer(chosen, expected);
+        vq_quantizer_free(chosen);
+        vq_quantizer_free(expected);
+        opts.inner_seeds = 3;
+        assert_status(VQ_E_ARG, vq_residual_train(&chosen, x, ROWS, WIDE, &opts));
+    }
+    free(x);
+}
+
 static vq_status train_shared(void *context)
 {
     (void)context;
@@ -179,6 +207,7 @@ static vq_status train_shared(void *context)
     vq_status status = vq_residual_train(&q, x, 8, 2, &opts);
     vq_quantizer_free(q);
     opts.shared = 1;
+    opts.inner_seeds = VQ_INNER_SEEDS_WHERE_SPREAD;
     if (!status) {
         status = vq_residual_train(&q, x, 8, 2, &opts);
         vq_quantizer_free(q);
@@ -198,6 +227,7 @@ int main(void)
         cmocka_unit_test(test_known_answers),
         cmocka_unit_test(test_refit),
         cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_seeds_where_spread),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
