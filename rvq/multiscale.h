@@ -16,6 +16,7 @@
 
 #include "vq/kmeans.h"
 #include "vq/quantizer.h"
+#include "vq/report.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -92,6 +93,16 @@ VQ_API vq_status vq_multiscale_encode(uint32_t *codes, const vq_multiscale *mult
 VQ_API vq_status vq_multiscale_decode(float *x, const vq_multiscale *multiscale,
                                       const uint32_t *codes, size_t n,
                                       const vq_quantize_opts *opts);
+
+/**
+ * The one report, scale by scale, on given grids: how often the codes of a scale's cells occurred, and the error of the grids
+ * decoded from the scales up to this one.
+ * @param[out] rows one for each scale.
+ * @param      x    n x rows x columns x channels, row-major, finite.
+ * @return VQ_OK, VQ_E_ARG (also: no grids), VQ_E_NONFINITE, VQ_E_NOMEM; on failure rows are not defined.
+ */
+VQ_API vq_status vq_multiscale_report(vq_level_report *rows, const vq_multiscale *multiscale,
+                                      const float *x, size_t n, int threads);
 
 /** Add it to a set under names that begin with `prefix`: docs/FORMATS.md. @return VQ_OK, VQ_E_ARG (names taken),
  *  VQ_E_NOMEM. */

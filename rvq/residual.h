@@ -93,7 +93,7 @@ typedef struct vq_residual_train_opts {
     int shared; /**< 1 = one codebook for all levels, of kmeans.k codewords: those of levels with an equal share of k
                         each, then refitted; `k` and `resume` must be NULL, level_done is not called, refits 0 = 4 */
     int inner_seeds; /**< 1 = with VQ_SEEDING_RANDOM and no weights, seeds are rows drawn towards the mean, as far as theory
-                        says: where rows vary in many dimensions (above some 10 log2 K) better than the rows themselves, and
+                        says: where rows vary in many dimensions (above some 15 log2 K) better than the rows themselves, and
                         better than k-means++. VQ_INNER_SEEDS_WHERE_SPREAD = so, whatever the seeding, at those levels
                         where they do, by the participation ratio (tr C)^2 / tr C^2; other levels are seeded as kmeans says */
 } vq_residual_train_opts;

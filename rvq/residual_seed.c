@@ -7,7 +7,7 @@
 enum {
     ROWS = 4096,  /* that are looked at, evenly from all */
     OTHERS = 4,   /* rows that each is multiplied with */
-    PER_BIT = 10, /* dimensions for each bit of a code: measured on features of five kinds */
+    PER_BIT = 15, /* dimensions for each bit of a code: measured on features of five kinds */
 };
 
 /*

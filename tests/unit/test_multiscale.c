@@ -353,17 +353,17 @@ static void test_saving(void **state)
     }
 }
 
-static double error_of(const vq_multiscale *m, uint32_t scales)
+static double error_of(const vq_multiscale *m, const float *x, size_t n, uint32_t scales)
 {
     vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
-    uint32_t *codes = parts_alloc(N * vq_multiscale_tokens(m, 0), sizeof *codes);
-    float *decoded = parts_alloc(N * CELLS * D, sizeof *decoded);
+    uint32_t *codes = parts_alloc(n * vq_multiscale_tokens(m, 0), sizeof *codes);
+    float *decoded = parts_alloc(n * CELLS * D, sizeof *decoded);
     double error = 0;
     opts.levels = scales;
-    assert_ok(vq_multiscale_encode(codes, m, grids, N, &opts));
-    assert_ok(vq_multiscale_decode(decoded, m, codes, N, &opts));
-    for (size_t i = 0; i < N * CELLS * D; i++)
-        error += ((double)grids[i] - (double)decoded[i]) * ((double)grids[i] - (double)decoded[i]);
+    assert_ok(vq_multiscale_encode(codes, m, x, n, &opts));
+    assert_ok(vq_multiscale_decode(decoded, m, codes, n, &opts));
+    for (size_t i = 0; i < n * CELLS * D; i++)
+        error += ((double)x[i] - (double)decoded[i]) * ((double)x[i] - (double)decoded[i]);
     free(codes);
     free(decoded);
     return error;
@@ -400,8 +400,8 @@ static void test_training(void **state)
             else
                 first = m;
         }
-        errors[shared] = error_of(first, SCALES);
-        assert_true(errors[shared] < 0.5 * error_of(first, 1));
+        errors[shared] = error_of(first, grids, N, SCALES);
+        assert_true(errors[shared] < 0.5 * error_of(first, grids, N, 1));
         vq_multiscale_free(first);
     }
     /* Rounds make a shared codebook no worse. */
@@ -409,7 +409,7 @@ static void test_training(void **state)
     opts.k = NULL;
     for (opts.rounds = 1; opts.rounds <= 6; opts.rounds += 5) {
         assert_ok(vq_multiscale_train(&m, grids, N, &opts));
-        const double error = error_of(m, SCALES);
+        const double error = error_of(m, grids, N, SCALES);
         assert_true(error <= last);
         last = error;
         vq_multiscale_free(m);
@@ -432,6 +432,52 @@ static void test_training(void **state)
     assert_status(VQ_E_ARG, vq_multiscale_train(&m, grids, N, &opts));
 }
 
+/* The report's counts are those of the codes, and its errors those of the decoded prefixes. */
+static void test_report(void **state)
+{
+    (void)state;
+    enum { MANY = 70 }; /* more than are encoded together */
+    vq_multiscale *m = make(VQ_MULTISCALE_BILINEAR, PHIS, SCALES);
+    const size_t tokens = vq_multiscale_tokens(m, 0);
+    float *x = parts_alloc((size_t)MANY * CELLS * D, sizeof *x);
+    uint32_t *codes = parts_alloc(MANY * tokens, sizeof *codes);
+    vq_level_report rows[SCALES];
+    double energy = 0;
+    for (size_t i = 0; i < (size_t)MANY * CELLS * D; i++) {
+        x[i] = grids[i % (N * CELLS * D)] + (float)(i / (N * CELLS * D)) / 9;
+        energy += (double)x[i] * (double)x[i];
+    }
+    assert_ok(vq_multiscale_report(rows, m, x, MANY, 0));
+    assert_ok(vq_multiscale_encode(codes, m, x, MANY, NULL));
+    size_t first = 0;
+    for (uint32_t s = 0; s < SCALES; s++) {
+        const size_t end = vq_multiscale_tokens(m, s + 1);
+        uint32_t seen[K] = {0}, used = 0;
+        double entropy = 0;
+        for (size_t i = 0; i < MANY; i++)
+            for (size_t t = first; t < end; t++)
+                seen[codes[i * tokens + t]]++;
+        for (uint32_t k = 0; k < K; k++) {
+            const double share = seen[k] / (double)(MANY * (end - first));
+            used += seen[k] > 0;
+            entropy -= seen[k] ? share * log2(share) : 0;
+        }
+        assert_int_equal(rows[s].k, K);
+        assert_int_equal(rows[s].used, used);
+        assert_true(fabs(rows[s].entropy_bits - entropy) < 1e-9);
+        const double error = error_of(m, x, MANY, s + 1);
+        assert_true(fabs(rows[s].mse / (error / ((double)MANY * CELLS * D)) - 1) < 1e-9);
+        assert_true(fabs(rows[s].snr_db - 10 * log10(energy / error)) < 1e-9);
+        first = end;
+    }
+    assert_status(VQ_E_ARG, vq_multiscale_report(rows, m, x, 0, 0));
+    x[CELLS * D] = NAN;
+    assert_status(VQ_E_NONFINITE, vq_multiscale_report(rows, m, x, MANY, 0));
+    vq_multiscale_free(m);
+    free(x);
+    free(codes);
+}
+
 static vq_status train_encode_save(void *context)
 {
     const int *shared = context;
@@ -440,6 +486,7 @@ static vq_status train_encode_save(void *context)
     vq_multiscale_train_opts opts = VQ_MULTISCALE_TRAIN_OPTS_INIT;
     vq_multiscale *m = NULL, *again = NULL;
     vq_tensors *tensors = NULL;
+    vq_level_report rows[SCALES];
     uint32_t codes[2 * 62];
     float decoded[2 * CELLS * D];
     kmeans.k = 2;
@@ -453,6 +500,8 @@ static vq_status train_encode_save(void *context)
         status = vq_multiscale_encode(codes, m, grids, 2, NULL);
     if (!status)
         status = vq_multiscale_decode(decoded, m, codes, 2, NULL);
+    if (!status)
+        status = vq_multiscale_report(rows, m, grids, 2, 0);
     if (!status)
         status = vq_tensors_create(&tensors);
     if (!status)
@@ -480,6 +529,7 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_saving),
         cmocka_unit_test(test_training),
+        cmocka_unit_test(test_report),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, fill, NULL);

@@ -174,7 +174,7 @@ static void test_seeds_where_spread(void **state)
         vq_residual_train_opts opts = VQ_RESIDUAL_TRAIN_OPTS_INIT;
         vq_quantizer *chosen, *expected;
         opts.levels = 1;
-        opts.kmeans.k = 16;
+        opts.kmeans.k = 8;
         opts.kmeans.max_iterations = 3;
         for (size_t i = 0; narrow && i < ROWS; i++)
             x[i * WIDE + 5] *= 20;
@@ -224,10 +224,8 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known_answers),
-        cmocka_unit_test(test_refit),
-        cmocka_unit_test(test_shared),
-        cmocka_unit_test(test_seeds_where_spread),
+        cmocka_unit_test(test_known_answers), cmocka_unit_test(test_refit),
+        cmocka_unit_test(test_shared),        cmocka_unit_test(test_seeds_where_spread),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
