@@ -361,13 +361,18 @@ static vq_status train_levels(trainer *t, uint32_t levels)
     return vq_residual_train(&t->quantizer, t->latents, (size_t)t->sampled, t->model->dim, &opts);
 }
 
+static uint32_t refine_rounds(const vq_codec_train_opts *opts)
+{
+    return opts->refits ? opts->refits : REFINE_ROUNDS;
+}
+
 static int on_refine(void *context, uint32_t round, size_t done, size_t count)
 {
     const level_progress *p = context;
     (void)done;
     (void)count;
     const vq_kmeans_progress progress = {
-        .iteration = round, .max_iterations = REFINE_ROUNDS + 1, .mse = NAN};
+        .iteration = round, .max_iterations = refine_rounds(p->opts) + 1, .mse = NAN};
     return p->opts->progress ? p->opts->progress(p->opts->context, p->level, &progress) : 0;
 }
 
@@ -375,9 +380,12 @@ static vq_status refine(trainer *t)
 {
     /* Of its own: the quantizer is replaced meanwhile. */
     level_progress after_all = {t->opts, vq_quantizer_levels(t->quantizer)};
-    const vqi_refine_opts opts = {.rounds = REFINE_ROUNDS,
-                                  .beam = BEAM,
-                                  .lambda = refine_lambda,
+    const float lambda = t->opts->lambda;
+    const vqi_refine_opts opts = {.rounds = refine_rounds(t->opts),
+                                  .beam = t->opts->beam ? t->opts->beam : BEAM,
+                                  .lambda = lambda > 0   ? lambda
+                                            : lambda < 0 ? 0
+                                                         : refine_lambda,
                                   .threads = t->opts->threads,
                                   .progress = on_refine,
                                   .context = &after_all};
@@ -489,6 +497,9 @@ vq_status vqi_image_train(vq_tensors **model, const vq_signal_source *source,
     if (levels > VQ_MAX_LEVELS || dim > VQI_IMAGE_PLANES * BLOCK * BLOCK)
         return vqi_fail(VQ_E_ARG, "%u levels of %u coefficients were asked for (at most %d of %d)",
                         levels, dim, VQ_MAX_LEVELS, VQI_IMAGE_PLANES * BLOCK * BLOCK);
+    if (opts->beam > VQ_MAX_BEAM || !isfinite(opts->lambda))
+        return vqi_fail(VQ_E_ARG, "a beam of %u with lambda %g was asked for (at most %d, finite)",
+                        opts->beam, (double)opts->lambda, VQ_MAX_BEAM);
     if (!source->count)
         return vqi_fail(VQ_E_ARG, "there are no training pictures");
     trainer t = {.source = source,
@@ -505,6 +516,8 @@ vq_status vqi_image_train(vq_tensors **model, const vq_signal_source *source,
     /* A quantizer of the caller's own making stays as it is. */
     if (!status && !opts->quantizer)
         status = refine(&t);
+    if (!status && opts->trained)
+        status = opts->trained(opts->context, t.quantizer, t.latents, (size_t)t.sampled);
     if (!status && !opts->quantizer)
         status = make_tables(&tables, &t);
     if (!status)

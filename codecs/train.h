@@ -40,14 +40,23 @@ typedef struct vq_codec_train_opts {
     int (*reading)(void *context, size_t done, size_t count); /**< signals read so far */
     void *context;
     /** Train the quantizer on n latents of d floats, row-major, borrowed; the codec takes it. NULL = the recipe's residual
-     *  quantizer. With it only dim, max_vectors, threads, reading and context of the above count. */
+     *  quantizer. With it only dim, max_vectors, threads, reading, trained and context of the other fields count. */
     vq_status (*quantizer)(void *context, vq_quantizer **out, const float *latents, size_t n,
                            uint32_t d);
+    /** The quantizer as it will be written and the latents that it learned from, n x d, both borrowed: for reports. NULL = none.
+     *  A status other than VQ_OK ends the training. */
+    vq_status (*trained)(void *context, const vq_quantizer *quantizer, const float *latents,
+                         size_t n);
+    uint32_t beam;   /**< when the levels are trained together; 0 = the recipe's, 2 */
+    uint32_t refits; /**< rounds of that; 0 = the recipe's, 6 */
+    float
+        lambda; /**< of error + lambda x bits, which they are trained for; 0 = the recipe's, 0.01; below 0 = error alone */
 } vq_codec_train_opts;
 
 #define VQ_CODEC_TRAIN_OPTS_INIT                                                                   \
     {                                                                                              \
-        sizeof(vq_codec_train_opts), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL       \
+        sizeof(vq_codec_train_opts), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL,      \
+            NULL, 0, 0, 0                                                                          \
     }
 
 /**
