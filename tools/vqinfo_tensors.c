@@ -8,6 +8,7 @@
 #include "io/digest.h"
 #include "io/npy.h"
 #include "io/safetensors.h"
+#include "rvq/multiscale.h"
 #include "vqinfo.h"
 
 typedef struct range {
@@ -84,6 +85,7 @@ vq_status vqinfo_tensor(const vqinfo_file *file, const vq_tensor *tensor, json_t
 typedef struct model {
     vq_codec *codec;         /**< or NULL */
     vq_quantizer *quantizer; /**< owned, or NULL */
+    vq_multiscale *multiscale;
     int checkpoint;
 } model;
 
@@ -95,7 +97,10 @@ static vq_status find_model(model *out, const vqinfo_file *file, const vq_tensor
     if (vq_tensors_get(tensors, "codec"))
         return vq_codec_open_memory(&out->codec, file->bytes.data, file->bytes.size, file->name,
                                     NULL);
-    if (vq_tensors_get(tensors, "kind"))
+    const char *kind = vq_tensors_get(tensors, "kind");
+    if (kind && strcmp(kind, "multiscale") == 0)
+        return vq_multiscale_load(&out->multiscale, tensors, "", NULL);
+    if (kind)
         return vq_quantizer_load(&out->quantizer, tensors, "", NULL);
     return VQ_OK;
 }
@@ -108,16 +113,44 @@ static uint32_t levels_of(uint32_t k[VQ_MAX_LEVELS], const vq_quantizer *quantiz
     return levels;
 }
 
+static void tell_multiscale(const vqinfo_file *file, const vq_multiscale *m)
+{
+    const vq_multiscale_design *design = vq_multiscale_get_design(m);
+    uint32_t k[VQ_MAX_LEVELS];
+    char text[CLI_K_SIZE];
+    json_t *sizes = json_array();
+    for (uint32_t s = 0; s < design->scales; s++) {
+        k[s] = vq_quantizer_k(vq_multiscale_quantizer(m, s), 0);
+        json_array_append_new(sizes, json_pack("[I, I]", (json_int_t)design->sizes[2 * s],
+                                               (json_int_t)design->sizes[2 * s + 1]));
+    }
+    if (file->json) {
+        json_object_set_new(file->json, "quantizer",
+                            json_pack("{ss s[I, I] sI so sO}", "kind", "multiscale", "grid",
+                                      (json_int_t)design->rows, (json_int_t)design->columns,
+                                      "dimension", (json_int_t)design->channels, "k",
+                                      cli_json_levels(design->scales, k), "scales", sizes));
+    } else {
+        cli_describe_levels(text, design->scales, k);
+        printf("  %-10s multiscale, %s, dimension %u, grid %u x %u, %zu tokens:", "quantizer", text,
+               design->channels, design->rows, design->columns, vq_multiscale_tokens(m, 0));
+        for (uint32_t s = 0; s < design->scales; s++)
+            printf(" %ux%u", design->sizes[2 * s], design->sizes[2 * s + 1]);
+        putchar('\n');
+    }
+    json_decref(sizes);
+}
+
 static void tell_model(const vqinfo_file *file, const model *m)
 {
     vq_codec_info info = {0};
     if (m->codec)
         vq_codec_get_info(&info, m->codec);
     const vq_quantizer *quantizer = m->codec ? info.quantizer : m->quantizer;
-    const char *what = m->codec        ? "codec model"
-                       : m->checkpoint ? "vqtrain checkpoint"
-                       : m->quantizer  ? "quantizer"
-                                       : "safetensors";
+    const char *what = m->codec                        ? "codec model"
+                       : m->checkpoint                 ? "vqtrain checkpoint"
+                       : m->quantizer || m->multiscale ? "quantizer"
+                                                       : "safetensors";
     uint32_t k[VQ_MAX_LEVELS];
     const uint32_t levels = quantizer ? levels_of(k, quantizer) : 0;
     if (file->json) {
@@ -128,6 +161,8 @@ static void tell_model(const vqinfo_file *file, const model *m)
                                           vq_kind_name(info.kind), "levels",
                                           (json_int_t)info.levels, "default_levels",
                                           (json_int_t)info.default_levels));
+        if (m->multiscale)
+            tell_multiscale(file, m->multiscale);
         if (quantizer)
             json_object_set_new(file->json, "quantizer",
                                 json_pack("{ss sI so}", "kind", vq_quantizer_kind(quantizer),
@@ -139,6 +174,8 @@ static void tell_model(const vqinfo_file *file, const model *m)
     if (m->codec)
         printf(", %s codec, %u levels by default", info.name, info.default_levels);
     putchar('\n');
+    if (m->multiscale)
+        tell_multiscale(file, m->multiscale);
     if (quantizer) {
         char text[CLI_K_SIZE];
         cli_describe_levels(text, levels, k);
@@ -228,6 +265,7 @@ vq_status vqinfo_safetensors(const vqinfo_file *file)
                is_sealed(file) ? "the checksum matches" : "this file has no checksum");
     vq_codec_free(m.codec);
     vq_quantizer_free(m.quantizer);
+    vq_multiscale_free(m.multiscale);
     vq_tensors_free(tensors);
     return status;
 }

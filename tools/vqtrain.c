@@ -33,6 +33,9 @@ static int choose_kind(const cli_common *common, const cli_paths *inputs, vqtrai
         return cli_usage(common, "--%s is for pictures, not for features", s->pictures_only);
     if (*features && !s->kind)
         s->kind = vqtrain_find_kind(common, "kmeans");
+    if (!*features && s->kind && (s->teacher || vqtrain_wants_grids(s->kind)))
+        return cli_usage(common, "--%s is for features, not for pictures",
+                         s->teacher ? "teacher" : "quantizer multiscale");
     if (!*features)
         s->codec = s->codec ? s->codec : "image";
     return vqtrain_resolve(s, common);
@@ -113,7 +116,9 @@ static int train(vqtrain_run *run, int features)
 {
     vq_tensors *model = NULL;
     vq_bytes bytes = {0};
-    int code = features ? vqtrain_features(run, &model) : vqtrain_pictures(run, &model);
+    int code = !features                                  ? vqtrain_pictures(run, &model)
+               : vqtrain_wants_grids(run->settings->kind) ? vqtrain_grids(run, &model)
+                                                          : vqtrain_features(run, &model);
     if (code == CLI_INTERRUPTED && run->checkpoint && run->levels)
         cli_note(run->common, "%s: %u level%s done (go on with --resume)", run->checkpoint,
                  run->levels, run->levels == 1 ? "" : "s");

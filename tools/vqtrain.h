@@ -5,6 +5,7 @@
 
 #include "cli_codec.h"
 #include "rvq/residual.h"
+#include "rvq/split.h"
 #include "vq/scalar.h"
 #include "vq/source.h"
 #include "vq/tensors.h"
@@ -23,7 +24,15 @@ enum {
     VQTRAIN_PARTS = 1 << 7,
     VQTRAIN_BINS = 1 << 8,
     VQTRAIN_BOUND = 1 << 9,
-    VQTRAIN_REPAIR = 1 << 10
+    VQTRAIN_REPAIR = 1 << 10,
+    VQTRAIN_TRAIN_BEAM = 1 << 11,
+    VQTRAIN_REFIT = 1 << 12,
+    VQTRAIN_SHARED = 1 << 13,
+    VQTRAIN_BEAM = 1 << 14,
+    VQTRAIN_LAMBDA = 1 << 15,
+    VQTRAIN_SPLIT_INPUT = 1 << 16,
+    VQTRAIN_TEACHER = 1 << 17,
+    VQTRAIN_SCALES = 1 << 18
 };
 
 typedef struct vqtrain_kind vqtrain_kind;
@@ -36,10 +45,18 @@ typedef struct vqtrain_settings {
     const char *pictures_only; /**< the last option that features do not take, or NULL */
     uint32_t k, levels, dim, iterations, repair, parts;
     uint32_t bins[VQTRAIN_MOST_BINS], bin_count;
+    uint32_t train_beam, refits; /**< of residual levels, in training */
+    int shared;                  /**< one codebook for all levels */
+    uint32_t beam;               /**< of the encoding that the report is about */
+    float lambda;                /**< of that encoding; of pictures without a kind, of training */
+    vq_split_input split_input;
+    const char *teacher;                /**< --teacher FILE, or NULL */
+    uint32_t scales[2 * VQ_MAX_LEVELS]; /**< rows and columns of each; of multiscale */
+    uint32_t scale_count;
     vq_fsq_bound bound;
     vq_metric metric;
     vq_dtype storage;
-    vq_seeding seeding;
+    vq_seeding seeding; /**< where VQTRAIN_SEEDING is given, else the kind's */
     double tolerance;
     uint64_t max_vectors, seed;
     int resume;
@@ -52,6 +69,9 @@ typedef struct vqtrain_run {
     const cli_paths *inputs;
     cli_progress progress;
     uint32_t clock; /**< the level whose time `progress` takes, from 1; 0 = none */
+
+    const float *teacher; /**< a row for each row of the features; NULL = none */
+    uint32_t teacher_dim; /**< floats of its rows */
 
     /* The checkpoint: settings and data that it belongs to, and what it holds. */
     char *checkpoint;  /**< its path; NULL if the model goes to standard output */
@@ -82,8 +102,12 @@ const char *vqtrain_kind_name(const vqtrain_kind *kind);
 int vqtrain_in_memory(const vqtrain_kind *kind);
 /** Refuse options that the kind does not take, and fill in its defaults. @return CLI_DONE or CLI_USAGE after a message. */
 int vqtrain_resolve(vqtrain_settings *s, const cli_common *common);
-/** Train a quantizer of the kind on the rows, and note the report of its levels on them. */
+/** Is the kind one of whole grids (multiscale), which vqtrain_grids() trains? */
+int vqtrain_wants_grids(const vqtrain_kind *kind);
+/** Train a quantizer of the kind on the rows. */
 vq_status vqtrain_quantizer(vqtrain_run *run, vq_quantizer **out, const vq_source *rows);
+/** Note the report of a quantizer's levels on the rows. */
+vq_status vqtrain_measure(vqtrain_run *run, const vq_quantizer *quantizer, const vq_source *rows);
 
 /** One codebook (vqtrain_kmeans.c), and what k-means of all kinds is told. */
 vq_status vqtrain_kmeans(vqtrain_run *run, vq_quantizer **out, const vq_source *rows);
@@ -91,7 +115,11 @@ vq_kmeans_opts vqtrain_kmeans_opts(vqtrain_run *run);
 
 /** Train, and make the tensors of the model. @return the exit code; *model is NULL but for CLI_DONE. */
 int vqtrain_features(vqtrain_run *run, vq_tensors **model);
+int vqtrain_grids(vqtrain_run *run, vq_tensors **model);
 int vqtrain_pictures(vqtrain_run *run, vq_tensors **model);
+/** A row that is not finite, or CLI_DONE: the exit code after a message that names file and row. */
+int vqtrain_check_finite(vqtrain_run *run, const char *path, const char *what, const float *row,
+                         size_t count, uint64_t number);
 
 /** Load the checkpoint that --resume asks for. @return CLI_DONE or the exit code after a message. */
 int vqtrain_resume(vqtrain_run *run);

@@ -10,10 +10,14 @@
 #include "vqtrain.h"
 
 typedef struct features {
+    char *const *path; /* of the files, borrowed */
+    size_t files;
     vq_source rows; /* all that is trained on */
-    uint64_t *end;  /* of each file, the number of the row after its last */
-    float *buffer;  /* VQTRAIN_CHUNK rows */
-    float *x;       /* the rows themselves, where they have to be in memory */
+    uint64_t total; /* rows of the files, before any sampling */
+    uint32_t checksum;
+    uint64_t *end; /* of each file, the number of the row after its last */
+    float *buffer; /* VQTRAIN_CHUNK rows */
+    float *x;      /* the rows themselves, where they have to be in memory */
 } features;
 
 static void clear(features *f)
@@ -27,33 +31,32 @@ static void clear(features *f)
 
 static int open_files(vqtrain_run *run, features *f)
 {
-    const cli_paths *inputs = run->inputs;
-    vq_source *parts = calloc(inputs->count, sizeof *parts);
+    vq_source *parts = calloc(f->files, sizeof *parts);
     int code = CLI_DONE;
-    f->end = calloc(inputs->count, sizeof *f->end);
+    f->end = calloc(f->files, sizeof *f->end);
     if (!parts || !f->end) {
         free(parts);
         return cli_fault(run->common, "features", "out of memory");
     }
-    for (size_t i = 0; !code && i < inputs->count; i++) {
+    for (size_t i = 0; !code && i < f->files; i++) {
         if (cli_interrupted()) {
             code = cli_fail(run->common, NULL, VQ_E_CANCELLED);
             break;
         }
-        const vq_status status = vq_npy_source_open(&parts[i], inputs->path[i], NULL, NULL);
+        const vq_status status = vq_npy_source_open(&parts[i], f->path[i], NULL, NULL);
         if (status)
-            code = cli_fail(run->common, inputs->path[i], status);
+            code = cli_fail(run->common, f->path[i], status);
         else if (parts[i].d != parts[0].d)
-            code = cli_fault(run->common, inputs->path[i],
-                             "vectors of %u numbers (the file before: %u)", parts[i].d, parts[0].d);
+            code = cli_fault(run->common, f->path[i], "vectors of %u numbers (the file before: %u)",
+                             parts[i].d, parts[0].d);
         f->end[i] = parts[i].n + (i ? f->end[i - 1] : 0);
     }
     if (!code) {
-        const vq_status status = vq_source_concat(&f->rows, parts, inputs->count);
+        const vq_status status = vq_source_concat(&f->rows, parts, f->files);
         if (status)
             code = cli_fail(run->common, NULL, status);
     }
-    for (size_t i = 0; i < inputs->count; i++)
+    for (size_t i = 0; i < f->files; i++)
         vq_source_close(&parts[i]);
     free(parts);
     return code;
@@ -75,25 +78,31 @@ static void done_rows(const features *f, size_t first, size_t count)
         f->rows.done(f->rows.context, first, count);
 }
 
-/** Refuse a row that is not finite by the name and the row of its file. */
-static int check_finite(vqtrain_run *run, const features *f, const float *row, uint64_t number)
+int vqtrain_check_finite(vqtrain_run *run, const char *path, const char *what, const float *row,
+                         size_t count, uint64_t number)
 {
-    uint32_t i = 0;
-    size_t file = 0;
-    while (i < f->rows.d && isfinite(row[i]))
+    size_t i = 0;
+    while (i < count && isfinite(row[i]))
         i++;
-    if (i == f->rows.d)
+    if (i == count)
         return CLI_DONE;
+    cli_progress_clear(&run->progress);
+    return cli_fault(run->common, path, "%s %llu holds a NaN or an infinity (leave it out)", what,
+                     (unsigned long long)number);
+}
+
+/* By the name and the row of its file. */
+static int check_row(vqtrain_run *run, const features *f, const float *row, uint64_t number)
+{
+    size_t file = 0;
     while (number >= f->end[file])
         file++;
-    cli_progress_clear(&run->progress);
-    return cli_fault(run->common, run->inputs->path[file],
-                     "row %llu holds a NaN or an infinity (leave it out)",
-                     (unsigned long long)(number - (file ? f->end[file - 1] : 0)));
+    return vqtrain_check_finite(run, f->path[file], "row", row, f->rows.d,
+                                number - (file ? f->end[file - 1] : 0));
 }
 
 /** Look at every row that is trained on: `limit` of them, an even sample, laid out at f->x if that is room. */
-static int look(vqtrain_run *run, features *f, uint64_t limit, uint32_t *checksum)
+static int look(vqtrain_run *run, features *f, uint64_t limit)
 {
     const uint64_t rows = f->rows.n;
     const size_t size = f->rows.d * sizeof(float);
@@ -115,8 +124,8 @@ static int look(vqtrain_run *run, features *f, uint64_t limit, uint32_t *checksu
             if ((uint64_t)((unsigned __int128)taken * rows / limit) != first + i)
                 continue;
             const float *row = chunk + i * f->rows.d;
-            code = check_finite(run, f, row, first + i);
-            *checksum = vq_crc32c(*checksum, row, size);
+            code = check_row(run, f, row, first + i);
+            f->checksum = vq_crc32c(f->checksum, row, size);
             if (f->x)
                 memcpy(f->x + taken * f->rows.d, row, size);
             taken++;
@@ -128,18 +137,19 @@ static int look(vqtrain_run *run, features *f, uint64_t limit, uint32_t *checksu
     return CLI_DONE;
 }
 
-static int load(vqtrain_run *run, features *f)
+/* Open the files and look at every row that is trained on. */
+static int load(vqtrain_run *run, features *f, int in_memory)
 {
-    const vqtrain_settings *s = run->settings;
     int code = open_files(run, f);
     if (code)
         return code;
-    const uint64_t most = s->max_vectors, limit = most && most < f->rows.n ? most : f->rows.n;
+    f->total = f->rows.n;
+    const uint64_t most = run->settings->max_vectors,
+                   limit = most && most < f->total ? most : f->total;
     const uint32_t d = f->rows.d;
     if (!limit)
-        return cli_fault(run->common, run->inputs->path[0], "there are no vectors to train on");
-    const int in_memory = vqtrain_in_memory(s->kind) || limit < f->rows.n;
-    uint32_t checksum = 0;
+        return cli_fault(run->common, f->path[0], "there are no vectors to train on");
+    in_memory = in_memory || limit < f->total;
     f->buffer = malloc((size_t)VQTRAIN_CHUNK * d * sizeof *f->buffer);
     if (in_memory && limit <= SIZE_MAX / sizeof *f->x / d)
         f->x = malloc((size_t)limit * d * sizeof *f->x);
@@ -148,7 +158,7 @@ static int load(vqtrain_run *run, features *f)
                          "out of memory for %llu vectors of %u numbers (see --max-vectors)",
                          (unsigned long long)limit, d);
     cli_progress_start(&run->progress, run->common);
-    code = look(run, f, limit, &checksum);
+    code = look(run, f, limit);
     if (code)
         return code;
     cli_progress_clear(&run->progress);
@@ -156,20 +166,58 @@ static int load(vqtrain_run *run, features *f)
         vq_source_close(&f->rows);
         f->rows = vq_source_from_memory(f->x, (size_t)limit, d);
     }
-    run->vectors = limit;
-    run->data =
-        cli_format("vectors=%llu dimension=%u crc32c=%08x", (unsigned long long)limit, d, checksum);
+    return CLI_DONE;
+}
+
+/* What a teacher says of the same rows. */
+static int load_teacher(vqtrain_run *run, features *teacher, const features *of)
+{
+    const int code = load(run, teacher, 1);
+    if (code)
+        return code;
+    if (teacher->total != of->total)
+        return cli_fault(run->common, teacher->path[0],
+                         "%llu rows for the %llu of the features (one for each)",
+                         (unsigned long long)teacher->total, (unsigned long long)of->total);
+    if (run->settings->split_input == VQ_SPLIT_REST && teacher->rows.d != of->rows.d)
+        return cli_fault(run->common, teacher->path[0],
+                         "rows of %u numbers for features of %u (see --split-input same)",
+                         teacher->rows.d, of->rows.d);
+    run->teacher = teacher->x;
+    run->teacher_dim = teacher->rows.d;
+    return CLI_DONE;
+}
+
+static int load_all(vqtrain_run *run, features *f, features *teacher)
+{
+    const vqtrain_settings *s = run->settings;
+    char said[64] = "";
+    int code = load(run, f, vqtrain_in_memory(s->kind));
+    if (!code && s->teacher)
+        code = load_teacher(run, teacher, f);
+    if (code)
+        return code;
+    if (s->teacher)
+        snprintf(said, sizeof said, " teacher_dimension=%u teacher_crc32c=%08x", teacher->rows.d,
+                 teacher->checksum);
+    run->vectors = f->rows.n;
+    run->data = cli_format("vectors=%zu dimension=%u crc32c=%08x%s", f->rows.n, f->rows.d,
+                           f->checksum, said);
     return vqtrain_check_data(run);
 }
 
 int vqtrain_features(vqtrain_run *run, vq_tensors **model)
 {
-    features f = {0};
+    char *taught_by = cli_copy(run->settings->teacher ? run->settings->teacher : "");
+    features f = {.path = run->inputs->path, .files = run->inputs->count},
+             teacher = {.path = &taught_by, .files = 1};
     vq_quantizer *quantizer = NULL;
-    int code = load(run, &f);
+    int code = load_all(run, &f, &teacher);
     if (!code) {
         cli_progress_start(&run->progress, run->common);
         vq_status status = vqtrain_quantizer(run, &quantizer, &f.rows);
+        if (!status)
+            status = vqtrain_measure(run, quantizer, &f.rows);
         if (!status)
             status = vq_tensors_create(model);
         if (!status)
@@ -179,5 +227,7 @@ int vqtrain_features(vqtrain_run *run, vq_tensors **model)
     }
     vq_quantizer_free(quantizer);
     clear(&f);
+    clear(&teacher);
+    free(taught_by);
     return code;
 }

@@ -35,6 +35,11 @@ static vq_residual_train_opts residual_opts(vqtrain_run *run)
     vq_residual_train_opts opts = VQ_RESIDUAL_TRAIN_OPTS_INIT;
     opts.levels = run->settings->levels;
     opts.kmeans = vqtrain_kmeans_opts(run);
+    opts.beam = run->settings->train_beam;
+    opts.refits = run->settings->refits;
+    opts.shared = run->settings->shared;
+    if (!(run->settings->given & VQTRAIN_SEEDING))
+        opts.inner_seeds = VQ_INNER_SEEDS_WHERE_SPREAD;
     return opts;
 }
 
@@ -64,6 +69,22 @@ static vq_status train_pq(vqtrain_run *run, vq_quantizer **out, const vq_source 
     opts.part_done = on_part;
     opts.part_context = run;
     return vq_product_train(out, rows->memory, rows->n, rows->d, &opts);
+}
+
+static vq_status train_split(vqtrain_run *run, vq_quantizer **out, const vq_source *rows)
+{
+    const vqtrain_settings *s = run->settings;
+    const vq_kmeans_opts semantic = vqtrain_kmeans_opts(run);
+    vq_residual_train_opts acoustic = residual_opts(run);
+    vq_split_train_opts opts = VQ_SPLIT_TRAIN_OPTS_INIT;
+    acoustic.levels = s->levels - 1;
+    acoustic.kmeans.seed++;
+    opts.semantic = &semantic;
+    opts.acoustic = &acoustic;
+    opts.input = s->split_input;
+    opts.teacher = run->teacher;
+    opts.teacher_dim = run->teacher_dim;
+    return vq_split_train(out, rows->memory, rows->n, rows->d, &opts);
 }
 
 static vq_status train_scalar(vqtrain_run *run, vq_quantizer **out, const vq_source *rows,
@@ -100,14 +121,17 @@ static vq_status train_bsq(vqtrain_run *run, vq_quantizer **out, const vq_source
 
 enum {
     ANY_KMEANS = VQTRAIN_K | VQTRAIN_ITERATIONS | VQTRAIN_STORAGE | VQTRAIN_SEEDING |
-                 VQTRAIN_TOLERANCE | VQTRAIN_REPAIR
+                 VQTRAIN_TOLERANCE | VQTRAIN_REPAIR,
+    ANY_RESIDUAL = ANY_KMEANS | VQTRAIN_LEVELS | VQTRAIN_TRAIN_BEAM | VQTRAIN_REFIT | VQTRAIN_BEAM
 };
 
 static const vqtrain_kind kinds[] = {
     {"kmeans", ANY_KMEANS | VQTRAIN_METRIC, 1, 0, vqtrain_kmeans},
     {"simvq", VQTRAIN_K | VQTRAIN_ITERATIONS | VQTRAIN_TOLERANCE, 1, 0, train_simvq},
-    {"rvq", ANY_KMEANS | VQTRAIN_LEVELS, 4, 1, train_rvq},
-    {"pq", ANY_KMEANS | VQTRAIN_LEVELS | VQTRAIN_PARTS, 1, 1, train_pq},
+    {"rvq", ANY_RESIDUAL | VQTRAIN_SHARED | VQTRAIN_LAMBDA, 4, 1, train_rvq},
+    {"pq", ANY_RESIDUAL | VQTRAIN_PARTS, 1, 1, train_pq},
+    {"split", ANY_RESIDUAL | VQTRAIN_SPLIT_INPUT | VQTRAIN_TEACHER, 4, 1, train_split},
+    {"multiscale", ANY_KMEANS | VQTRAIN_SHARED | VQTRAIN_SCALES, 1, 1, NULL},
     {"fsq", VQTRAIN_K | VQTRAIN_LEVELS | VQTRAIN_BINS | VQTRAIN_BOUND, 1, 1, train_fsq},
     {"lfq", VQTRAIN_K | VQTRAIN_LEVELS | VQTRAIN_ITERATIONS, 1, 1, train_lfq},
     {"bsq", VQTRAIN_K | VQTRAIN_LEVELS | VQTRAIN_ITERATIONS, 1, 1, train_bsq},
@@ -115,9 +139,10 @@ static const vqtrain_kind kinds[] = {
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 /* Names of the bits, in their order. */
-static const char *const option_names[] = {"k",       "levels",  "iterations", "metric",
-                                           "storage", "seeding", "tolerance",  "parts",
-                                           "bins",    "bound",   "repair"};
+static const char *const option_names[] = {
+    "k",     "levels", "iterations",  "metric",  "storage",    "seeding", "tolerance",
+    "parts", "bins",   "bound",       "repair",  "train-beam", "refit",   "shared",
+    "beam",  "lambda", "split-input", "teacher", "scales"};
 
 enum { OPTIONS = sizeof option_names / sizeof *option_names };
 
@@ -151,10 +176,18 @@ int vqtrain_in_memory(const vqtrain_kind *kind)
     return kind->in_memory;
 }
 
+int vqtrain_wants_grids(const vqtrain_kind *kind)
+{
+    return !kind->train;
+}
+
 int vqtrain_resolve(vqtrain_settings *s, const cli_common *common)
 {
     char list[64];
-    enum { RECIPE = VQTRAIN_K | VQTRAIN_LEVELS | VQTRAIN_ITERATIONS };
+    enum {
+        RECIPE = VQTRAIN_K | VQTRAIN_LEVELS | VQTRAIN_ITERATIONS | VQTRAIN_TRAIN_BEAM |
+                 VQTRAIN_REFIT | VQTRAIN_BEAM | VQTRAIN_LAMBDA
+    };
     for (uint32_t bit = 0; !s->kind && bit < OPTIONS; bit++)
         if (s->given & ~(uint32_t)RECIPE & (1u << bit))
             return cli_usage(common, "--%s needs --quantizer (pictures go by the codec's recipe)",
@@ -173,6 +206,15 @@ int vqtrain_resolve(vqtrain_settings *s, const cli_common *common)
     if (!(s->kind->takes & VQTRAIN_BINS) && s->k > 1u << 24)
         return cli_usage(common, "--k: %u is more than 16777216", s->k);
     s->levels = s->levels ? s->levels : s->kind->levels;
+    if ((s->kind->train == train_lfq || s->kind->train == train_bsq) && (s->k & (s->k - 1)))
+        return cli_usage(common, "--k: %u is not a power of 2 (%s has a sign for each bit)", s->k,
+                         s->kind->name);
+    for (uint32_t i = 0; i < s->bin_count; i++)
+        if (s->bins[i] < (s->bound == VQ_FSQ_TANH ? 3 : 2))
+            return cli_usage(common, "--bins: %u is too few (%s: 3 or more, others 2)", s->bins[i],
+                             vq_fsq_bound_name(VQ_FSQ_TANH));
+    if (s->kind->train == train_split && s->levels < 2)
+        return cli_usage(common, "--levels: split has 2 or more, a semantic one and acoustic ones");
     s->parts = s->parts || !(s->kind->takes & VQTRAIN_PARTS) ? s->parts : 8;
     if ((uint64_t)s->parts * s->levels > VQ_MAX_LEVELS)
         return cli_usage(common, "--parts %u of --levels %u are more than %d levels in all",
@@ -192,15 +234,18 @@ static vq_status read_rows(const float **x, const vq_source *rows, float *buffer
     return VQ_OK;
 }
 
-/** The report on the data that it was trained on, in chunks that bound the memory for codes. */
-static vq_status measure(vqtrain_run *run, const vq_quantizer *quantizer, const vq_source *rows)
+/* In chunks that bound the memory for codes. */
+vq_status vqtrain_measure(vqtrain_run *run, const vq_quantizer *quantizer, const vq_source *rows)
 {
+    cli_progress_start(&run->progress, run->common);
     const uint32_t levels = vq_quantizer_levels(quantizer);
     uint32_t k[VQ_MAX_LEVELS];
     for (uint32_t i = 0; i < levels; i++)
         k[i] = vq_quantizer_k(quantizer, i);
     vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
     opts.threads = run->common->threads;
+    opts.beam = run->settings->beam;
+    opts.lambda = run->settings->kind ? run->settings->lambda : 0;
     uint32_t *codes = malloc(sizeof *codes * VQTRAIN_CHUNK * VQ_MAX_LEVELS);
     float *buffer = rows->memory ? NULL : malloc(sizeof *buffer * VQTRAIN_CHUNK * rows->d);
     vq_report *report = NULL;
@@ -221,6 +266,7 @@ static vq_status measure(vqtrain_run *run, const vq_quantizer *quantizer, const 
         if (rows->done)
             rows->done(rows->context, i, n);
     }
+    cli_progress_clear(&run->progress);
     if (!status)
         run->levels = cli_level_rows(run->rows, report, levels);
     vq_report_free(report);
@@ -231,16 +277,7 @@ static vq_status measure(vqtrain_run *run, const vq_quantizer *quantizer, const 
 
 vq_status vqtrain_quantizer(vqtrain_run *run, vq_quantizer **out, const vq_source *rows)
 {
-    vq_status status = run->settings->kind->train(run, out, rows);
+    const vq_status status = run->settings->kind->train(run, out, rows);
     cli_progress_clear(&run->progress);
-    if (status)
-        return status;
-    cli_progress_start(&run->progress, run->common);
-    status = measure(run, *out, rows);
-    cli_progress_clear(&run->progress);
-    if (status) {
-        vq_quantizer_free(*out);
-        *out = NULL;
-    }
     return status;
 }

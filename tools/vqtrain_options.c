@@ -18,6 +18,14 @@ enum {
     KEY_PARTS,
     KEY_BINS,
     KEY_BOUND,
+    KEY_TRAIN_BEAM,
+    KEY_REFIT,
+    KEY_SHARED,
+    KEY_SPLIT_INPUT,
+    KEY_TEACHER,
+    KEY_SCALES,
+    KEY_BEAM,
+    KEY_LAMBDA,
     KEY_RESUME
 };
 
@@ -25,9 +33,10 @@ static const cli_option options[] = {
     CLI_OPTION_OUTPUT("the model file (safetensors), or - for standard output"),
     {KEY_QUANTIZER, "quantizer", "KIND",
      "kmeans (one codebook; features' default), simvq, rvq (residual), pq\n"
-     "                            (product), fsq, lfq, bsq (scalar); pictures: the recipe's"},
+     "                            (product), split (semantic + acoustic), multiscale (of grids),\n"
+     "                            fsq, lfq, bsq (scalar); pictures: the recipe's"},
     {'k', "k", "K", "codewords per level (default 256; pictures the recipe's)"},
-    {'l', "levels", "L", "levels (default: rvq 4, others 1, pictures the recipe's)"},
+    {'l', "levels", "L", "levels (default: rvq and split 4, others 1, pictures the recipe's)"},
     {'i', "iterations", "N", "iterations per level (default 25, pictures the recipe's)"},
     {KEY_MAX_VECTORS, "max-vectors", "N", "train on an even sample of so many vectors"},
     {'s', "seed", "N", "seed of the random numbers (default 0)"},
@@ -35,11 +44,29 @@ static const cli_option options[] = {
     {KEY_DIM, "dim", "N", "pictures: coefficients kept per grid position"},
     {KEY_METRIC, "metric", "NAME", "kmeans: euclidean (default) or cosine"},
     {KEY_STORAGE, "storage", "TYPE", "codewords as f32 (default), f16 or bf16"},
-    {KEY_SEEDING, "seeding", "HOW", "first codewords: kmeans++ (default) or random"},
+    {KEY_SEEDING, "seeding", "HOW",
+     "first codewords: kmeans++ (default) or random; rvq, pq and split:\n"
+     "                            by default as suits each level"},
     {KEY_REPAIR, "repair", "N", "rounds that move wasted codewords (default 0)"},
     {KEY_TOLERANCE, "tolerance", "X",
      "stop a level when the error falls by less than this share\n"
      "                            (default 1e-4; negative = never)"},
+    {KEY_TRAIN_BEAM, "train-beam", "N",
+     "prefixes kept between levels in training (default 1, pictures 2)"},
+    {KEY_REFIT, "refit", "N", "rounds that refit all levels together (default 0, pictures 6)"},
+    {KEY_LAMBDA, "lambda", "L",
+     "what a bit costs, in squared error of a vector: in the encoding that\n"
+     "                            the report is about; pictures: in --refit (default 0.01)"},
+    {KEY_BEAM, "beam", "N", "prefixes kept in the encoding that the report is about (default 1)"},
+    {KEY_SHARED, "shared", NULL, "rvq, multiscale: one codebook of K for all levels"},
+    {KEY_SPLIT_INPUT, "split-input", "WHAT",
+     "split: the acoustic levels take the rest of the semantic one\n"
+     "                            (default), or the same vector"},
+    {KEY_TEACHER, "teacher", "FILE",
+     "split: .npy of [n, e], what the semantic level is to speak of"},
+    {KEY_SCALES, "scales", "LIST",
+     "multiscale: sizes of the scales, 1,2,4x6,8x12 (default: doubled\n"
+     "                            up to the grid)"},
     {KEY_PARTS, "parts", "M", "pq: slices of the vector (default 8)"},
     {KEY_BINS, "bins", "LIST", "fsq: bins of a level's numbers, 8,5,5,5 (default: chosen for K)"},
     {KEY_BOUND, "bound", "NAME", "fsq: tanh (default), symmetric or clamp"},
@@ -73,6 +100,7 @@ static int word_option(vqtrain_settings *s, const cli_common *common, int key, c
     static const char *const metrics[] = {"euclidean", "cosine"};
     static const char *const storages[] = {"f32", "f16", "bf16"};
     static const char *const seedings[] = {"kmeans++", "random"};
+    static const char *const split_inputs[] = {"rest", "same"};
     static const char *const bounds[] = {"tanh", "symmetric", "clamp"};
     static const vq_dtype dtypes[] = {VQ_DTYPE_F32, VQ_DTYPE_F16, VQ_DTYPE_BF16};
     int i;
@@ -86,6 +114,11 @@ static int word_option(vqtrain_settings *s, const cli_common *common, int key, c
         s->given |= VQTRAIN_STORAGE;
         i = one_of(common, "storage", value, storages, 3);
         s->storage = i < 0 ? VQ_DTYPE_F32 : dtypes[i];
+        break;
+    case KEY_SPLIT_INPUT:
+        s->given |= VQTRAIN_SPLIT_INPUT;
+        i = one_of(common, "split-input", value, split_inputs, 2);
+        s->split_input = i == 1 ? VQ_SPLIT_SAME : VQ_SPLIT_REST;
         break;
     case KEY_BOUND:
         s->given |= VQTRAIN_BOUND;
@@ -131,6 +164,45 @@ static int bins_option(vqtrain_settings *s, const cli_common *common, const char
     }
 }
 
+/** "1,2,4x6": a number alone is that of rows and of columns. */
+static int scales_option(vqtrain_settings *s, const cli_common *common, const char *value)
+{
+    char number[16];
+    s->scale_count = 0;
+    for (const char *at = value;; at++) {
+        if (s->scale_count == VQ_MAX_LEVELS)
+            return cli_usage(common, "--scales: more than %d sizes", VQ_MAX_LEVELS);
+        uint32_t *size = s->scales + 2 * s->scale_count++;
+        for (int side = 0; side < 2; side++) {
+            const size_t length = strcspn(at, side ? "," : ",x");
+            snprintf(number, sizeof number, "%.*s", (int)(length < 15 ? length : 15), at);
+            const int code = number_option(size + side, common, "scales", number, 65536);
+            if (code)
+                return code;
+            at += length;
+            if (*at != 'x') {
+                size[1] = size[side];
+                break;
+            }
+            at++;
+        }
+        if (!*at)
+            return CLI_DONE;
+    }
+}
+
+static int lambda_option(vqtrain_settings *s, const cli_common *common, const char *value)
+{
+    double lambda;
+    if (cli_read_double(common, "lambda", value, &lambda))
+        return CLI_USAGE;
+    if (!(lambda >= 0 && lambda <= 1e6))
+        return cli_usage(common, "--lambda: %g is not from 0 to 1000000", lambda);
+    s->given |= VQTRAIN_LAMBDA;
+    s->lambda = (float)lambda;
+    return CLI_DONE;
+}
+
 static int on_option(void *state, const cli_common *common, int key, const char *value)
 {
     vqtrain_settings *s = state;
@@ -153,6 +225,28 @@ static int on_option(void *state, const cli_common *common, int key, const char 
     case KEY_BINS:
         s->given |= VQTRAIN_BINS;
         return bins_option(s, common, value);
+    case KEY_TRAIN_BEAM:
+        s->given |= VQTRAIN_TRAIN_BEAM;
+        return number_option(&s->train_beam, common, "train-beam", value, VQ_MAX_BEAM);
+    case KEY_REFIT:
+        s->given |= VQTRAIN_REFIT;
+        return number_option(&s->refits, common, "refit", value, 1000);
+    case KEY_BEAM:
+        s->given |= VQTRAIN_BEAM;
+        return number_option(&s->beam, common, "beam", value, VQ_MAX_BEAM);
+    case KEY_LAMBDA:
+        return lambda_option(s, common, value);
+    case KEY_SHARED:
+        s->given |= VQTRAIN_SHARED;
+        s->shared = 1;
+        return CLI_DONE;
+    case KEY_TEACHER:
+        s->given |= VQTRAIN_TEACHER;
+        s->teacher = value;
+        return CLI_DONE;
+    case KEY_SCALES:
+        s->given |= VQTRAIN_SCALES;
+        return scales_option(s, common, value);
     case KEY_DIM:
         s->pictures_only = "dim";
         return number_option(&s->dim, common, "dim", value, 65536);
@@ -195,25 +289,45 @@ const cli_program vqtrain_program = {
     .option = on_option,
 };
 
+/* "8,5,5" */
+static char *list(const uint32_t *numbers, uint32_t count)
+{
+    char *text = cli_copy("");
+    for (uint32_t i = 0; i < count; i++) {
+        char *longer = cli_format("%s%s%u", text, i ? "," : "", numbers[i]);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
 char *vqtrain_identity(const vqtrain_settings *s, int features)
 {
     const unsigned long long sample = s->max_vectors, seed = s->seed;
     char *codec = features ? cli_copy("") : cli_format("codec=%s dim=%u ", s->codec, s->dim);
-    char *identity, bins[VQTRAIN_MOST_BINS * 5 + 1] = "";
-    for (uint32_t i = 0; i < s->bin_count; i++)
-        snprintf(bins + strlen(bins), sizeof bins - strlen(bins), "%s%u", i ? "," : "", s->bins[i]);
+    char *bins = list(s->bins, s->bin_count), *scales = list(s->scales, 2 * s->scale_count);
+    const char *seeding = !(s->given & VQTRAIN_SEEDING)     ? "default"
+                          : s->seeding == VQ_SEEDING_RANDOM ? "random"
+                                                            : "kmeans++";
+    char *identity;
     if (!s->kind)
-        identity = cli_format("libvq=%s %slevels=%u k=%u iterations=%u max_vectors=%llu seed=%llu",
-                              vq_version(), codec, s->levels, s->k, s->iterations, sample, seed);
+        identity = cli_format("libvq=%s %slevels=%u k=%u iterations=%u train_beam=%u refit=%u "
+                              "lambda=%g max_vectors=%llu seed=%llu",
+                              vq_version(), codec, s->levels, s->k, s->iterations, s->train_beam,
+                              s->refits, s->given & VQTRAIN_LAMBDA ? (double)s->lambda : -1.0,
+                              sample, seed);
     else
         identity = cli_format(
-            "libvq=%s %squantizer=%s levels=%u k=%u parts=%u bins=%s bound=%s "
-            "metric=%s storage=%s iterations=%u tolerance=%g seeding=%s repair=%u "
-            "max_vectors=%llu seed=%llu",
+            "libvq=%s %squantizer=%s levels=%u k=%u parts=%u bins=%s bound=%s scales=%s split=%s%s "
+            "metric=%s storage=%s iterations=%u tolerance=%g seeding=%s repair=%u train_beam=%u "
+            "refit=%u shared=%d max_vectors=%llu seed=%llu",
             vq_version(), codec, vqtrain_kind_name(s->kind), s->levels, s->k, s->parts, bins,
-            vq_fsq_bound_name(s->bound), vq_metric_name(s->metric), vq_dtype_name(s->storage),
-            s->iterations, s->tolerance, s->seeding == VQ_SEEDING_RANDOM ? "random" : "kmeans++",
-            s->repair, sample, seed);
+            vq_fsq_bound_name(s->bound), scales, s->split_input == VQ_SPLIT_SAME ? "same" : "rest",
+            s->teacher ? ",teacher" : "", vq_metric_name(s->metric), vq_dtype_name(s->storage),
+            s->iterations, s->tolerance, seeding, s->repair, s->train_beam, s->refits, s->shared,
+            sample, seed);
     free(codec);
+    free(bins);
+    free(scales);
     return identity;
 }

@@ -73,8 +73,18 @@ static vq_status on_quantizer(void *context, vq_quantizer **out, const float *la
 {
     vqtrain_run *run = ((source *)context)->run;
     const vq_source rows = vq_source_from_memory(latents, n, d);
-    run->vectors = n;
     return vqtrain_quantizer(run, out, &rows);
+}
+
+/* The report is of the levels as they are written, after they were trained together. */
+static vq_status on_trained(void *context, const vq_quantizer *quantizer, const float *latents,
+                            size_t n)
+{
+    vqtrain_run *run = ((source *)context)->run;
+    const vq_source rows = vq_source_from_memory(latents, n, vq_quantizer_dim(quantizer));
+    run->vectors = n;
+    cli_progress_clear(&run->progress);
+    return vqtrain_measure(run, quantizer, &rows);
 }
 
 int vqtrain_pictures(vqtrain_run *run, vq_tensors **model)
@@ -87,6 +97,10 @@ int vqtrain_pictures(vqtrain_run *run, vq_tensors **model)
     opts.k = s->k;
     opts.dim = s->dim;
     opts.max_iterations = s->iterations;
+    opts.beam = s->train_beam;
+    opts.refits = s->refits;
+    /* 0 is the recipe's */
+    opts.lambda = (s->given & VQTRAIN_LAMBDA) && !(s->lambda > 0) ? -1.0f : s->lambda;
     opts.max_vectors = (size_t)s->max_vectors;
     opts.seed = s->seed;
     opts.threads = run->common->threads;
@@ -94,6 +108,7 @@ int vqtrain_pictures(vqtrain_run *run, vq_tensors **model)
     opts.level_done = on_level;
     opts.progress = on_progress;
     opts.reading = on_reading;
+    opts.trained = on_trained;
     opts.context = &files;
     if (s->kind)
         opts.quantizer = on_quantizer;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small inputs for the command-line tests, good and bad, made with nothing but Python."""
 import base64
+import math
 import random
 import struct
 import zlib
@@ -39,12 +40,13 @@ def picture(width, height, channels, bits=8, opaque=False):
     return png(width, height, {1: 0, 2: 4, 3: 2, 4: 6}[channels], bits, rows)
 
 
-def npy(rows, columns, seed, damage=None):
+def npy(shape, seed, damage=None):
     noise = random.Random(seed)
-    values = [noise.gauss(0, 1) + 3 * (i // columns % 5) for i in range(rows * columns)]
+    count, columns = math.prod(shape), shape[-1]
+    values = [noise.gauss(0, 1) + 3 * (i // columns % 5) for i in range(count)]
     if damage is not None:
         values[damage] = float("nan")
-    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}"
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {tuple(shape)}, }}"
     header = header.ljust(-(len(header) + 11) % 64 + len(header)) + "\n"
     return (b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
             + struct.pack(f"<{len(values)}f", *values))
@@ -66,10 +68,17 @@ def write_all(folder):
         "webp.png": b"RIFF\x24\x00\x00\x00WEBPVP8 \x18\x00\x00\x00" + bytes(24),
         "empty.png": b"",
         "noise.png": bytes(random.Random(1).randrange(256) for _ in range(3000)),
-        "a.npy": npy(300, 4, 1),
-        "b.npy": npy(200, 4, 2),
-        "wide.npy": npy(10, 5, 3),
-        "nan.npy": npy(50, 4, 4, damage=41),
+        "a.npy": npy((300, 4), 1),
+        "b.npy": npy((200, 4), 2),
+        "wide.npy": npy((10, 5), 3),
+        "nan.npy": npy((50, 4), 4, damage=41),
+        "none.npy": npy((0, 4), 5),
+        "line.npy": npy((7,), 5),
+        "teacher.npy": npy((300, 2), 6),
+        "grids.npy": npy((9, 4, 6, 3), 7),
+        "grid.npy": npy((4, 6, 3), 8),
+        "small_grid.npy": npy((4, 5, 3), 9),
+        "nan_grids.npy": npy((9, 4, 6, 3), 7, damage=5 * 72 + 3),
     }
     for name, data in files.items():
         (folder / name).write_bytes(data)
