@@ -194,8 +194,8 @@ static vqi_beam_level open_level(vqi_beam_block *b, const search *s, uint32_t l)
     level.kernels = vqi_nearest_kernels(codebook, s->rows * s->beam);
     level.score = level.ops->score;
 #if defined(__x86_64__)
-    if (vq_cpu_flags() & VQ_CPU_VNNI && level.kernels.coarse && codebook->bytes) {
-        level.coarse = &vqi_filter_vnni;
+    if (vq_cpu_flags() & VQ_CPU_VNNI && level.kernels.coarse && codebook->coarse[VQI_BYTES].data) {
+        level.coarse = &vqi_filter_bytes;
         level.score = vqi_beam_score_vnni;
     }
 #endif

@@ -46,7 +46,7 @@ typedef struct vqi_beam_ops {
 extern const vqi_beam_ops vqi_beam_portable;
 #if defined(__x86_64__)
 extern const vqi_beam_ops vqi_beam_avx2, vqi_beam_avx512;
-extern vqi_beam_score vqi_beam_score_vnni; /* reads the rows as vqi_filter_vnni packs them */
+extern vqi_beam_score vqi_beam_score_vnni; /* reads the rows as vqi_filter_bytes packs them */
 #endif
 
 #endif

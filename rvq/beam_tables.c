@@ -41,7 +41,7 @@ static bool can_have_tables(const vqi_residual *q, uint32_t levels)
                 !vqi_add(&bytes, bytes, more) || bytes > MOST_BYTES)
                 return false;
     }
-    return levels > 1 && q->base.dim <= VQI_MOST_BYTES;
+    return levels > 1 && q->base.dim <= VQI_MOST_INTEGER;
 }
 
 /* Lay the parts out from `at` on, which may be NULL. @return the bytes they take. */

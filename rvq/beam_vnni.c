@@ -62,9 +62,9 @@ void vqi_beam_score_vnni(int16_t *out, const vqi_block *block, const vq_codebook
                          const float *start, const float *penalties, const float *per_unit)
 {
     const size_t quads = ((size_t)codebook->d + 3) / 4, stride = codebook->padded_k,
-                 row_stride = vqi_filter_vnni.row_bytes(codebook->d), rows = block->rows;
+                 row_stride = vqi_filter_bytes.row_bytes(codebook->d), rows = block->rows;
     for (size_t p = 0; p < stride; p += VQI_GROUP) {
-        const uint8_t *group = codebook->bytes + p * quads * 4;
+        const uint8_t *group = (const uint8_t *)codebook->coarse[VQI_BYTES].data + p * quads * 4;
         const float *group_penalties = penalties ? penalties + p : NULL;
         size_t r = 0;
         for (; r + ROWS <= rows; r += ROWS)

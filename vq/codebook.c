@@ -122,13 +122,13 @@ void vq_codebook_free(vq_codebook *codebook)
     vq_free(codebook->centre);
     vq_free(codebook->start);
     vq_free(codebook->groups);
-    vq_free(codebook->bytes);
-    vq_free(codebook->halves);
+    for (int f = 0; f < VQI_FORMS; f++) {
+        vq_free(codebook->coarse[f].data);
+        vq_free(codebook->coarse[f].group_error);
+    }
     vq_free(codebook->weight);
     vq_free(codebook->inverse_weight);
     vq_free(codebook->group_norm);
-    vq_free(codebook->group_byte_error);
-    vq_free(codebook->group_half_error);
     vqi_short_free(codebook->few);
     vq_free(codebook->codewords);
     vq_free(codebook);

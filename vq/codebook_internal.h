@@ -7,14 +7,29 @@
 
 enum {
     VQI_MAX_CODEWORDS = 1 << 24,
-    VQI_LANES = 16,           /* the floats of the widest register */
-    VQI_GROUP = 64,           /* codewords that a filter scores at once: four to a lane */
-    VQI_MOST_BYTES = 1 << 14, /* dimensions whose int8 products take less than 29 bits */
+    VQI_LANES = 16,             /* the floats of the widest register */
+    VQI_GROUP = 64,             /* codewords that a filter scores at once: four to a lane */
+    VQI_MOST_INTEGER = 1 << 14, /* dimensions whose int8 products take less than 29 bits */
     VQI_MOST_FILTERED =
         1 << 20 /* dimensions at which the bounds of float32 sums are still worth something */
 };
 
 #define VQI_LARGEST_NORM 0x1p60 /* of what a filter reads: squares stay far from overflow */
+
+/* The coarse forms in which filters read c'. */
+typedef enum vqi_form {
+    VQI_BYTES,  /* int8, offset by 128: groups of ceil(d/4) x 64 x 4 */
+    VQI_WORDS,  /* int16: groups of ceil(d/2) x 64 x 2 */
+    VQI_HALVES, /* bfloat16: groups of ceil(d/32) x 4 tiles of 16 pairs x 16 codewords x 2 */
+    VQI_FORMS
+} vqi_form;
+
+typedef struct vqi_coarse {
+    void *data; /* NULL where no processor of ours reads it */
+    float step; /* of the integers: what 1 stands for */
+    /* Of each group the largest sqrt(sum e^2 w), where e = c' - what the form stands for; and the largest of all. */
+    float *group_error, widest_error;
+} vqi_coarse;
 
 struct vq_codebook {
     uint32_t k, d;
@@ -33,20 +48,12 @@ struct vq_codebook {
     float *groups;       /* padded_k / 64 groups of d x 64: c' */
     double largest_norm; /* of a c'; infinity if one overflowed */
 
-    /* c' in bytes, offset by 128: groups of ceil(d/4) x 64 x 4. NULL where no processor of ours reads it. */
-    uint8_t *bytes;
-    float byte_step; /* what one step of a byte stands for */
-    /* c' in bfloat16: groups of ceil(d/32) x 4 tiles of 16 pairs x 16 codewords x 2. NULL as above. */
-    uint16_t *halves;
+    vqi_coarse coarse[VQI_FORMS];
     /* Dimensions that vary little have small weights, so that the errors of coarse forms there count for little:
      * |a.b| <= sqrt(sum a^2 w) sqrt(sum b^2 / w). */
     float *weight, *inverse_weight; /* d: w, largest 1, and 1 / w */
-    float *group_norm;              /* of each group the largest sqrt(sum c'^2 / w) ... */
-    float *
-        group_byte_error; /* ... and sqrt(sum e^2 w), where e = c' - what its bytes stand for ... */
-    float *group_half_error;                                 /* ... or its halves */
-    float widest_norm, widest_byte_error, widest_half_error; /* the largest of each */
-    double coarse_norm; /* not below |c'| as bytes or halves tell it */
+    float *group_norm, widest_norm; /* of each group the largest sqrt(sum c'^2 / w), and of all */
+    double coarse_norm;             /* not below |c'| as any of the forms tells it */
 
     struct vqi_short_codebook *few; /* see short_internal.h; NULL where it does not serve */
 };

@@ -126,7 +126,8 @@ static void peaks_of(float *peaks, const vqi_block *block, size_t row, size_t en
     before->peaks = peaks;
     configure();
     for (size_t g = 0; g < groups; g++) {
-        const char *group = (const char *)codebook->halves + (first + g) * steps * 4096;
+        const char *group =
+            (const char *)codebook->coarse[VQI_HALVES].data + (first + g) * steps * 4096;
         const float *start = codebook->start + (first + g) * VQI_GROUP;
         for (size_t r = row; r < end; r += 2 * ROWS) {
             const size_t left = end - r;
@@ -148,5 +149,9 @@ static void peaks_of(float *peaks, const vqi_block *block, size_t row, size_t en
     _tile_release();
 }
 
-const vqi_filter vqi_filter_amx = {
-    .name = "bf16", .strip = VQI_BLOCK, .row_bytes = row_bytes, .pack = pack, .peaks = peaks_of};
+const vqi_filter vqi_filter_amx = {.name = "bf16",
+                                   .form = VQI_HALVES,
+                                   .strip = VQI_BLOCK,
+                                   .row_bytes = row_bytes,
+                                   .pack = pack,
+                                   .peaks = peaks_of};

@@ -1,19 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The int8 filter: VPDPBUSD adds four products at once, at four times the rate of float32. The codebook's bytes
- * are unsigned, offset by 128; what the offset adds to a row's sums is taken back by where they start.
+/* The integer filters: VPDPBUSD adds four products of bytes at once, VPDPWSSD two of words (int16), at four times and
+ * twice the rate of float32. The codebook's bytes are unsigned, offset by 128; what the offset adds to a row's sums is taken
+ * back at their end. A function's `width` is that of an element in bytes.
  * Compiled with -mavx512vnni and so on (CMakeLists.txt); called only where vq_cpu_flags() says so. */
 #include <immintrin.h>
 #include <math.h>
 
 #include "vq/nearest_internal.h"
 
-enum { ROWS = 6 }; /* of a register tile: x 4 sums, 24 of 32 registers */
-
 #define INLINE static inline __attribute__((always_inline))
 
-static size_t row_bytes(uint32_t d)
+enum { ROWS = 6 }; /* of a register tile: x 4 sums, 24 of 32 registers */
+
+INLINE size_t row_bytes(size_t d, const int width)
 {
-    return ((size_t)d + 63) / 64 * 64;
+    return (d * (size_t)width + 63) / 64 * 64;
+}
+
+static size_t row_of_bytes(uint32_t d)
+{
+    return row_bytes(d, 1);
+}
+
+static size_t row_of_words(uint32_t d)
+{
+    return row_bytes(d, 2);
 }
 
 static __mmask16 first_lanes(size_t count)
@@ -29,14 +40,15 @@ static float largest_of(const float *x, size_t d)
     return _mm512_reduce_max_ps(most);
 }
 
-static void pack_row(vqi_block *block, const vq_codebook *codebook, size_t r, float scale,
-                     float inverse)
+INLINE void pack_row(vqi_block *block, const vq_codebook *codebook, size_t r, float scale,
+                     float inverse, const int width)
 {
     const size_t d = codebook->d;
     const float *x = block->centred + r * d;
-    int8_t *out = (int8_t *)block->packed + r * row_bytes((uint32_t)d);
+    char *out = (char *)block->packed + r * row_bytes(d, width);
     const __m512 step = _mm512_set1_ps(scale), steps = _mm512_set1_ps(inverse);
-    const __m512i most = _mm512_set1_epi32(127), least = _mm512_set1_epi32(-127);
+    const int range = width == 1 ? 127 : 32767;
+    const __m512i most = _mm512_set1_epi32(range), least = _mm512_set1_epi32(-range);
     __m512 errors = _mm512_setzero_ps(), reads = _mm512_setzero_ps();
     __m512i sum = _mm512_setzero_si512();
     for (size_t i = 0; i < d; i += 16) {
@@ -50,48 +62,60 @@ static void pack_row(vqi_block *block, const vq_codebook *codebook, size_t r, fl
         errors = _mm512_fmadd_ps(_mm512_mul_ps(error, error), w, errors);
         reads = _mm512_fmadd_ps(_mm512_mul_ps(steps_of, steps_of), iw, reads);
         sum = _mm512_add_epi32(sum, q);
-        _mm_storeu_si128((__m128i *)(void *)(out + i), _mm512_cvtepi32_epi8(q));
+        if (width == 1)
+            _mm_storeu_si128((__m128i *)(void *)(out + i), _mm512_cvtepi32_epi8(q));
+        else
+            _mm256_storeu_si256((__m256i *)(void *)(out + 2 * i), _mm512_cvtepi32_epi16(q));
     }
-    block->start[r] = -128 * _mm512_reduce_add_epi32(sum);
+    block->start[r] = width == 1 ? -128 * _mm512_reduce_add_epi32(sum) : 0;
     block->error[r] = _mm512_reduce_add_ps(errors);
     block->read[r] = _mm512_reduce_add_ps(reads) * scale * scale;
 }
 
 /* The rows of a tile share one scale, so that their sums can start from the codewords' own terms as integers. */
-static void pack(vqi_block *block, const vq_codebook *codebook)
+INLINE void pack(vqi_block *block, const vq_codebook *codebook, const int width)
 {
     const size_t d = codebook->d;
-    const float step = codebook->byte_step, norm = (float)codebook->largest_norm;
+    const float step = codebook->coarse[width == 1 ? VQI_BYTES : VQI_WORDS].step,
+                norm = (float)codebook->largest_norm;
     /* Not so fine that those terms, |c'|^2 / 2, would leave the 29 bits that they have. */
     const float finest = step > 0 ? norm * norm / step * 0x1p-29f : 0;
     for (size_t first = 0; first < block->rows; first += ROWS) {
         const size_t end = block->rows - first < ROWS ? block->rows : first + ROWS;
         float scale = 0;
-        for (size_t r = first; r < end; r++)
-            scale = fmaxf(scale, largest_of(block->centred + r * d, d) / 127);
+        for (size_t r = first; r < end; r++) {
+            /* Words: neither a row nor a codeword is longer than 32766, so that their product has 31 bits. */
+            const float largest = width == 1 ? largest_of(block->centred + r * d, d) / 127
+                                             : sqrtf(block->square[r]) * (1 + 0x1p-10f) / 32766;
+            scale = fmaxf(scale, largest);
+        }
         scale = fmaxf(scale, finest);
         /* Where the unit or a reciprocal would leave float32, all reads as zeros, and the errors say so. */
         const float unit = scale * step;
         const int usable = scale > 0x1p-100f && unit > 0x1p-100f;
         for (size_t r = first; r < end; r++) {
-            pack_row(block, codebook, r, usable ? scale : 0, usable ? 1 / scale : 0);
+            pack_row(block, codebook, r, usable ? scale : 0, usable ? 1 / scale : 0, width);
             block->unit[r] = usable ? unit : 0;
         }
     }
 }
 
-/* sum += c . e, four bytes to a lane. As assembly because gcc 12 keeps copies of the sums in memory around the
- * intrinsic, at a third of the speed. */
-INLINE void add_products(__m512i *sum, __m512i c, __m512i e)
+/* sum += c . e, four bytes or two words to a lane. As assembly because gcc 12 keeps copies of the sums in memory around
+ * the intrinsic, at a third of the speed. */
+INLINE void add_products(__m512i *sum, __m512i c, __m512i e, const int width)
 {
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(c), "v"(e));
+    if (width == 1)
+        __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(c), "v"(e));
+    else
+        __asm__("vpdpwssd %2, %1, %0" : "+v"(*sum) : "v"(c), "v"(e));
 }
 
 /* `rows` packed rows and one group of 64 codewords, all sums in registers. */
-INLINE void tile(float *peaks, size_t stride, const vqi_block *block, size_t r0, size_t quads,
-                 size_t row_stride, const uint8_t *group, const float *start, const int rows)
+INLINE void tile(float *peaks, size_t stride, const vqi_block *block, size_t r0, size_t lanes,
+                 const char *group, const float *start, const int rows, const int width)
 {
-    const int8_t *x = (const int8_t *)block->packed + r0 * row_stride;
+    const size_t row_stride = (lanes * 4 + 63) / 64 * 64;
+    const char *x = (const char *)block->packed + r0 * row_stride;
     const float unit = block->unit[r0];
     const __m512 per_unit = _mm512_set1_ps(unit > 0 ? 1 / unit : 0);
     /* Of a codeword that was added, whose own term is -infinity (or NaN): below what any other can have. */
@@ -105,18 +129,18 @@ INLINE void tile(float *peaks, size_t stride, const vqi_block *block, size_t r0,
         for (int r = 0; r < rows; r++)
             sum[r][p] = term;
     }
-    for (size_t q = 0; q < quads; q++, group += 4 * VQI_GROUP) {
+    for (size_t l = 0; l < lanes; l++, group += 4 * VQI_GROUP) {
         const __m512i c0 = _mm512_load_si512(group), c1 = _mm512_load_si512(group + 64),
                       c2 = _mm512_load_si512(group + 128), c3 = _mm512_load_si512(group + 192);
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            int32_t four;
-            __builtin_memcpy(&four, x + (size_t)r * row_stride + 4 * q, sizeof four);
-            const __m512i e = _mm512_set1_epi32(four);
-            add_products(&sum[r][0], c0, e);
-            add_products(&sum[r][1], c1, e);
-            add_products(&sum[r][2], c2, e);
-            add_products(&sum[r][3], c3, e);
+            int32_t elements;
+            __builtin_memcpy(&elements, x + (size_t)r * row_stride + 4 * l, sizeof elements);
+            const __m512i e = _mm512_set1_epi32(elements);
+            add_products(&sum[r][0], c0, e, width);
+            add_products(&sum[r][1], c1, e, width);
+            add_products(&sum[r][2], c2, e, width);
+            add_products(&sum[r][3], c3, e, width);
         }
     }
     const __m512 units = _mm512_set1_ps(unit);
@@ -131,26 +155,54 @@ INLINE void tile(float *peaks, size_t stride, const vqi_block *block, size_t r0,
     }
 }
 
-static void peaks_of(float *peaks, const vqi_block *block, size_t row, size_t end,
-                     const vq_codebook *codebook, size_t first, size_t groups)
+INLINE void peaks_of(float *peaks, const vqi_block *block, size_t row, size_t end,
+                     const vq_codebook *codebook, size_t first, size_t groups, const int width)
 {
-    const size_t quads = ((size_t)codebook->d + 3) / 4, stride = VQI_ROW_STRIDE,
-                 row_stride = row_bytes(codebook->d);
+    const size_t lanes = ((size_t)codebook->d * (size_t)width + 3) / 4, stride = VQI_ROW_STRIDE;
+    const char *data = codebook->coarse[width == 1 ? VQI_BYTES : VQI_WORDS].data;
     for (size_t g = 0; g < groups; g++) {
-        const uint8_t *group = codebook->bytes + (first + g) * quads * 4 * VQI_GROUP;
+        const char *group = data + (first + g) * lanes * 4 * VQI_GROUP;
         const float *start = codebook->start + (first + g) * VQI_GROUP;
         float *out = peaks + g * VQI_LANES;
         size_t r = row;
         for (; r + ROWS <= end; r += ROWS)
-            tile(out + (r - row) * stride, stride, block, r, quads, row_stride, group, start, ROWS);
+            tile(out + (r - row) * stride, stride, block, r, lanes, group, start, ROWS, width);
         for (; r < end; r++)
-            tile(out + (r - row) * stride, stride, block, r, quads, row_stride, group, start, 1);
+            tile(out + (r - row) * stride, stride, block, r, lanes, group, start, 1, width);
     }
 }
 
-const vqi_filter vqi_filter_vnni = {.name = "int8",
-                                    .integer = 1,
-                                    .strip = 24,
-                                    .row_bytes = row_bytes,
-                                    .pack = pack,
-                                    .peaks = peaks_of};
+static void pack_bytes(vqi_block *block, const vq_codebook *codebook)
+{
+    pack(block, codebook, 1);
+}
+
+static void pack_words(vqi_block *block, const vq_codebook *codebook)
+{
+    pack(block, codebook, 2);
+}
+
+static void peaks_of_bytes(float *peaks, const vqi_block *block, size_t row, size_t end,
+                           const vq_codebook *codebook, size_t first, size_t groups)
+{
+    peaks_of(peaks, block, row, end, codebook, first, groups, 1);
+}
+
+static void peaks_of_words(float *peaks, const vqi_block *block, size_t row, size_t end,
+                           const vq_codebook *codebook, size_t first, size_t groups)
+{
+    peaks_of(peaks, block, row, end, codebook, first, groups, 2);
+}
+
+const vqi_filter vqi_filter_bytes = {.name = "int8",
+                                     .form = VQI_BYTES,
+                                     .strip = 24,
+                                     .row_bytes = row_of_bytes,
+                                     .pack = pack_bytes,
+                                     .peaks = peaks_of_bytes};
+const vqi_filter vqi_filter_words = {.name = "int16",
+                                     .form = VQI_WORDS,
+                                     .strip = 24,
+                                     .row_bytes = row_of_words,
+                                     .pack = pack_words,
+                                     .peaks = peaks_of_words};

@@ -52,7 +52,7 @@ typedef struct search {
 
 vqi_kernels vqi_nearest_kernels(const vq_codebook *codebook, size_t n)
 {
-    vqi_kernels kernels = {&vqi_contract_portable, &vqi_float_portable, NULL, 0};
+    vqi_kernels kernels = {&vqi_contract_portable, &vqi_float_portable, NULL, NULL, 0};
 #if defined(__x86_64__)
     const uint32_t flags = vq_cpu_flags();
     if (flags & VQ_CPU_AVX2) {
@@ -63,10 +63,12 @@ vqi_kernels vqi_nearest_kernels(const vq_codebook *codebook, size_t n)
     const uint32_t d = codebook->d;
     if (d < COARSE_FROM_D || (double)codebook->k * d <= COARSE_FROM_WORK)
         return kernels;
-    if (flags & VQ_CPU_VNNI && codebook->bytes)
-        kernels.coarse = &vqi_filter_vnni;
+    if (flags & VQ_CPU_VNNI && codebook->coarse[VQI_WORDS].data) {
+        kernels.coarse = &vqi_filter_bytes;
+        kernels.finer = &vqi_filter_words;
+    }
     /* Tiles are 32 elements deep and 16 rows high: short rows and few rows waste most of them. */
-    if (flags & VQ_CPU_AMX && codebook->halves &&
+    if (flags & VQ_CPU_AMX && codebook->coarse[VQI_HALVES].data &&
         ((d >= TILES_FROM_D && n >= TILES_FROM_ROWS) || !kernels.coarse))
         kernels.coarse = &vqi_filter_amx;
 #else
@@ -187,7 +189,7 @@ static int shortlist_rows(const search *s, means *use, uint32_t *codes, float *s
     vqi_shortlist_search(list, 0, codebook->padded_k / VQI_GROUP);
     const size_t lanes = vqi_shortlist_finish(list, codes, scores);
     if (lanes > count * (s->wanted + codebook->k / CODEWORDS_PER_LANE))
-        use->coarse = NULL;
+        use->coarse = use->coarse == s->kernels.finer ? NULL : s->kernels.finer;
     return 1;
 }
 

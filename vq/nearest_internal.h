@@ -48,8 +48,8 @@ typedef struct vqi_block {
     void *packed;   /* rows, up to a multiple of 16 of them, in the filter's own form */
     float *error; /* rows: sum (x' - p)^2 w, at most d/16 + 8 additions deep; w as in vq_codebook */
     float *read;  /* rows: sum p^2 / w, as deep */
-    float *unit;  /* rows, int8 only: what 1 in the integer scores stands for */
-    int32_t *start; /* rows, int8 only: takes back that the codebook's bytes are offset by 128 */
+    float *unit;  /* rows, integers only: what 1 in the scores stands for */
+    int32_t *start; /* rows, bytes only: takes back that the codebook's are offset by 128 */
 } vqi_block;
 
 /**
@@ -68,7 +68,7 @@ typedef struct vqi_bound {
  */
 typedef struct vqi_filter {
     const char *name;
-    int integer; /* 1 = int8, 0 = floating point */
+    vqi_form form; /* that it reads, unless it is the float32 filter */
     size_t
         strip; /* rows between two looks at the peaks, a multiple of 12 or 16 that divides VQI_BLOCK */
     /* Bytes of a packed row, a multiple of 64. */
@@ -133,7 +133,7 @@ typedef struct vqi_float_ops {
 extern const vqi_float_ops vqi_float_portable;
 #if defined(__x86_64__)
 extern const vqi_float_ops vqi_float_avx2, vqi_float_avx512;
-extern const vqi_filter vqi_filter_vnni, vqi_filter_amx;
+extern const vqi_filter vqi_filter_bytes, vqi_filter_words, vqi_filter_amx;
 #endif
 
 /** The kernels of one call: the fastest that vq_cpu_flags() allows now. */
@@ -141,6 +141,7 @@ typedef struct vqi_kernels {
     const vqi_contract *contract;
     const vqi_float_ops *ops;
     const vqi_filter *coarse; /* int8 or bf16; NULL = the float32 filter only */
+    const vqi_filter *finer;  /* where that tells too little apart: int16; NULL = float32 */
     int few;                  /* 1 = vqi_short_search() serves */
 } vqi_kernels;
 

@@ -2,6 +2,7 @@
 /* What the search makes of a codebook once: the centred codewords in the order in which the filters read them. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "vq/cpu_internal.h"
 #include "vq/error_internal.h"
@@ -129,43 +130,73 @@ static vq_status find_weights(vq_codebook *codebook)
     return VQ_OK;
 }
 
-/* Take up that the coarse form of the codeword at place p is off by `square` = sum e^2 w, and has norm `norm`. */
-static void note_error(vq_codebook *codebook, float *group_error, float *widest, size_t p,
-                       double square, double norm)
+/* Room for a coarse form of `bytes` bytes for each codeword. */
+static vq_status make_form(vq_codebook *codebook, vqi_form form, size_t bytes)
 {
-    float *error = &group_error[p / VQI_GROUP];
-    *error = fmaxf(*error, (float)(sqrt(square) * (1 + 0x1p-20)));
-    *widest = fmaxf(*widest, *error);
-    codebook->coarse_norm = fmax(codebook->coarse_norm, norm * (1 + 0x1p-20));
+    vqi_coarse *coarse = &codebook->coarse[form];
+    coarse->data = vqi_alloc(codebook->padded_k, bytes);
+    coarse->group_error = vqi_calloc(codebook->padded_k / VQI_GROUP, sizeof(float));
+    if (!coarse->data || !coarse->group_error)
+        return vqi_fail_nomem((unsigned long long)codebook->padded_k * bytes);
+    return VQ_OK;
 }
 
-static vq_status fill_bytes(vq_codebook *codebook)
+/* What a coarse form makes of a codeword. */
+typedef struct reading {
+    double square, norm; /* sum e^2 w, |c'|^2 as it is read */
+} reading;
+
+static void note_element(reading *codeword, const vq_codebook *codebook, size_t i, float value,
+                         double read)
 {
-    const size_t d = codebook->d, quads = (d + 3) / 4;
-    codebook->bytes = vqi_alloc(codebook->padded_k, quads * 4);
-    codebook->group_byte_error = vqi_calloc(codebook->padded_k / VQI_GROUP, sizeof(float));
-    if (!codebook->bytes || !codebook->group_byte_error)
-        return vqi_fail_nomem((unsigned long long)codebook->padded_k * quads * 4);
+    const double error = value - read;
+    codeword->square += error * error * codebook->weight[i];
+    codeword->norm += read * read;
+}
+
+static void note_codeword(vq_codebook *codebook, vqi_form form, size_t p, reading codeword)
+{
+    vqi_coarse *coarse = &codebook->coarse[form];
+    float *error = &coarse->group_error[p / VQI_GROUP];
+    *error = fmaxf(*error, (float)(sqrt(codeword.square) * (1 + 0x1p-20)));
+    coarse->widest_error = fmaxf(coarse->widest_error, *error);
+    codebook->coarse_norm = fmax(codebook->coarse_norm, sqrt(codeword.norm) * (1 + 0x1p-20));
+}
+
+static vq_status fill_integers(vq_codebook *codebook, vqi_form form)
+{
+    const size_t d = codebook->d, width = form == VQI_BYTES ? 1 : 2, share = 4 / width;
+    const size_t lanes = (d + share - 1) / share; /* of 32 bits, which hold `share` elements */
+    const vq_status status = make_form(codebook, form, lanes * 4);
+    if (status)
+        return status;
     float most = 0;
     for (size_t i = 0; i < codebook->padded_k * d; i++)
         most = fmaxf(most, fabsf(codebook->groups[i]));
-    const float step = most > 0x1p-100f ? most / 127 : 0, steps = step > 0 ? 1 / step : 0;
-    codebook->byte_step = step;
+    /* Sums of products of words have 32 bits: no codeword may be longer than 32766. */
+    const float range = width == 1 ? 127 : 32766,
+                longest = width == 1 ? most : (float)(codebook->largest_norm * (1 + 0x1p-20));
+    const float step = most > 0x1p-100f ? longest / range : 0, steps = step > 0 ? 1 / step : 0;
+    codebook->coarse[form].step = step;
     for (size_t p = 0; p < codebook->padded_k; p++) {
-        uint8_t *out = codebook->bytes + (p / VQI_GROUP * quads * VQI_GROUP + p % VQI_GROUP) * 4;
-        double square = 0, norm = 0;
-        for (size_t i = 0; i < quads * 4; i++) {
+        uint8_t *out = (uint8_t *)codebook->coarse[form].data +
+                       (p / VQI_GROUP * lanes * VQI_GROUP + p % VQI_GROUP) * 4;
+        reading codeword = {0};
+        for (size_t i = 0; i < lanes * share; i++) {
             const float value = i < d ? *element(codebook, p, i) : 0;
             /* To the nearest whole number: at this size float32 has no other. */
             const float rounded = value * steps + 0x1.8p23f - 0x1.8p23f;
-            const float q = rounded > 127 ? 127 : rounded < -127 ? -127 : rounded;
-            const double read = (double)step * q, error = value - read;
-            square += i < d ? error * error * codebook->weight[i] : 0;
-            norm += read * read;
-            out[i / 4 * VQI_GROUP * 4 + i % 4] = (uint8_t)((int)q + 128);
+            const float q = rounded > range ? range : rounded < -range ? -range : rounded;
+            if (i < d)
+                note_element(&codeword, codebook, i, value, (double)step * q);
+            uint8_t *at = out + (i / share * VQI_GROUP * share + i % share) * width;
+            const int word = (int)q;
+            if (width == 1)
+                *at = (uint8_t)(word + 128);
+            else
+                memcpy(at, &(int16_t){(int16_t)word}, sizeof(int16_t));
         }
-        note_error(codebook, codebook->group_byte_error, &codebook->widest_byte_error, p, square,
-                   sqrt(norm));
+        note_codeword(codebook, form, p, codeword);
     }
     return VQ_OK;
 }
@@ -174,25 +205,23 @@ static vq_status fill_halves(vq_codebook *codebook)
 {
     enum { DEPTH = 32, TILE = DEPTH * VQI_LANES };
     const size_t d = codebook->d, steps = (d + DEPTH - 1) / DEPTH;
-    codebook->halves = vqi_alloc(codebook->padded_k, steps * DEPTH * sizeof *codebook->halves);
-    codebook->group_half_error = vqi_calloc(codebook->padded_k / VQI_GROUP, sizeof(float));
-    if (!codebook->halves || !codebook->group_half_error)
-        return vqi_fail_nomem((unsigned long long)codebook->padded_k * steps * DEPTH * 2);
+    const vq_status status = make_form(codebook, VQI_HALVES, steps * DEPTH * sizeof(uint16_t));
+    if (status)
+        return status;
     for (size_t p = 0; p < codebook->padded_k; p++) {
-        uint16_t *group = codebook->halves + p / VQI_GROUP * steps * 4 * TILE;
+        uint16_t *group =
+            (uint16_t *)codebook->coarse[VQI_HALVES].data + p / VQI_GROUP * steps * 4 * TILE;
         const size_t panel = p % VQI_GROUP / VQI_LANES, lane = p % VQI_LANES;
-        double square = 0, norm = 0;
+        reading codeword = {0};
         for (size_t i = 0; i < steps * DEPTH; i++) {
             const float value = i < d ? *element(codebook, p, i) : 0;
             const uint16_t half = vq_f32_to_bf16(value);
-            const double read = vq_bf16_to_f32(half), error = value - read;
-            square += i < d ? error * error * codebook->weight[i] : 0;
-            norm += read * read;
+            if (i < d)
+                note_element(&codeword, codebook, i, value, vq_bf16_to_f32(half));
             group[((i / DEPTH * 4 + panel) * VQI_LANES + i % DEPTH / 2) * DEPTH + lane * 2 +
                   i % 2] = half;
         }
-        note_error(codebook, codebook->group_half_error, &codebook->widest_half_error, p, square,
-                   sqrt(norm));
+        note_codeword(codebook, VQI_HALVES, p, codeword);
     }
     return VQ_OK;
 }
@@ -225,8 +254,11 @@ vq_status vqi_codebook_prepare(vq_codebook *codebook)
     if (!(codebook->largest_norm <= VQI_LARGEST_NORM) || !(flags & (VQ_CPU_VNNI | VQ_CPU_AMX)))
         return VQ_OK;
     status = find_weights(codebook);
-    if (!status && flags & VQ_CPU_VNNI && codebook->d <= VQI_MOST_BYTES)
-        status = fill_bytes(codebook);
+    if (!status && flags & VQ_CPU_VNNI && codebook->d <= VQI_MOST_INTEGER) {
+        status = fill_integers(codebook, VQI_BYTES);
+        if (!status)
+            status = fill_integers(codebook, VQI_WORDS);
+    }
     if (!status && flags & VQ_CPU_AMX)
         status = fill_halves(codebook);
     return status;

@@ -12,7 +12,7 @@
  * (2) A coarse filter reads p for x' and q for c', with |x'.c' - p.q| <= |x'-p|_w |c'|_v + |p|_v |c'-q|_w, where
  *     |a|_w^2 = sum a^2 w and |a|_v^2 = sum a^2 / w (Cauchy and Schwarz, for any weights w > 0). All four are measured, not
  *     assumed: those of rows for each row, those of codewords for each group of 64, which have similar norms. To that
- *     comes the arithmetic on p and q: int8 sums are exact, but what they start from is rounded to whole units, and they
+ *     comes the arithmetic on p and q: sums of integers are exact, but what they start from is rounded to whole units, and they
  *     are scaled, g(8); bf16 tiles add 2 d + 16 deep and take denormals as zero. The sum, with what rounding adds to it and to a
  *     score that is compared, is E1 (row, group); for the float32 filter E1 = E2 with g(d+12).
  * (3) The contract's dot product has d products, ceil(d/8) - 1 + 3 additions deep: m = ceil(d/8) + 3 and
@@ -96,9 +96,9 @@ static size_t packed_bytes(const vq_codebook *codebook)
 {
     size_t most = 0;
 #if defined(__x86_64__)
-    if (codebook->bytes)
-        most = vqi_filter_vnni.row_bytes(codebook->d);
-    if (codebook->halves && vqi_filter_amx.row_bytes(codebook->d) > most)
+    if (codebook->coarse[VQI_WORDS].data)
+        most = vqi_filter_words.row_bytes(codebook->d);
+    if (codebook->coarse[VQI_HALVES].data && vqi_filter_amx.row_bytes(codebook->d) > most)
         most = vqi_filter_amx.row_bytes(codebook->d);
 #else
     (void)codebook;
@@ -149,10 +149,11 @@ size_t vqi_shortlist_scratch(const vq_codebook *codebook, size_t rows, uint32_t 
     return lay_out(&nowhere, NULL, codebook, rows, wanted);
 }
 
-/* Of a bound; the factor is for the double sums, for what is done with it in float32, and for the conversion. */
+/* Of a bound; the factor is for the double sums, for what is done with it in float32, and for the conversion. Never
+ * denormal, with which some processors multiply a hundred times slower. */
 static float round_up(double value)
 {
-    return (float)(value * (1 + 0x1p-20) + 0x1p-148);
+    return (float)(value * (1 + 0x1p-20) + 0x1p-120);
 }
 
 vqi_margin vqi_contract_margin(const vq_codebook *codebook)
@@ -174,7 +175,7 @@ static void find_margins(vqi_shortlist *list)
     const vqi_block *block = &list->block;
     const double d = codebook->d;
     const vqi_margin margin = vqi_contract_margin(codebook);
-    const int coarse = list->filter->pack != NULL, integer = list->filter->integer;
+    const int coarse = list->filter->pack != NULL, integer = list->filter->form != VQI_HALVES;
     const double largest = margin.largest, tiny = margin.tiny;
     const double fine_factor = gamma_of(d + 4), filter_factor = gamma_of(d + 12);
     const double coarse_factor = gamma_of(integer ? 24 : 2 * d + 32);
@@ -182,7 +183,7 @@ static void find_margins(vqi_shortlist *list)
     /* What rounding may have taken from the sums of squares. */
     const double depth_factor = 1 + (d / 4 + 32) * 0x1p-23, underflow = (d + 1) * 0x1p-140;
     const double widest_norm = codebook->widest_norm;
-    const double widest_error = integer ? codebook->widest_byte_error : codebook->widest_half_error;
+    const double widest_error = codebook->coarse[list->filter->form].widest_error;
     for (size_t r = 0; r < block->rows; r++) {
         const double norm = sqrt(block->square[r] * depth_factor + underflow);
         const double reach = norm + largest;
@@ -217,8 +218,7 @@ static void find_group_bounds(vqi_shortlist *list)
     list->bound = (vqi_bound){list->error, list->read, list->rest, codebook->group_norm,
                               codebook->group_norm};
     if (list->filter->pack)
-        list->bound.code_error =
-            list->filter->integer ? codebook->group_byte_error : codebook->group_half_error;
+        list->bound.code_error = codebook->coarse[list->filter->form].group_error;
 }
 
 /* A row that is too large is filtered with the others, in vain: let it be finite. */

@@ -48,14 +48,19 @@ static void check_shortlist(const vq_codebook *codebook, const float *x, size_t 
         if (vq_cpu_flags() != masks[m] || !(codebook->largest_norm <= VQI_LARGEST_NORM))
             continue;
         const vqi_kernels kernels = vqi_nearest_kernels(codebook, n);
-        const vqi_filter *coarse = NULL;
+        const vqi_filter *filters[2] = {NULL, NULL};
 #if defined(__x86_64__)
-        coarse = masks[m] & VQ_CPU_VNNI  ? &vqi_filter_vnni
-                 : masks[m] & VQ_CPU_AMX ? &vqi_filter_amx
-                                         : NULL;
+        if (masks[m] & VQ_CPU_VNNI) {
+            filters[0] = &vqi_filter_bytes;
+            filters[1] = &vqi_filter_words;
+        } else if (masks[m] & VQ_CPU_AMX) {
+            filters[0] = &vqi_filter_amx;
+        }
 #endif
-        check_filter(codebook, &kernels, coarse, x, n, 1, codes, scores);
-        check_filter(codebook, &kernels, coarse, x, n, 3, codes, scores);
+        for (size_t f = 0; f < COUNT(filters) && (!f || filters[f]); f++) {
+            check_filter(codebook, &kernels, filters[f], x, n, 1, codes, scores);
+            check_filter(codebook, &kernels, filters[f], x, n, 3, codes, scores);
+        }
     }
     vq_cpu_set_mask(UINT32_MAX);
 }
