@@ -98,10 +98,17 @@ static const vq_tensor *want(const vq_tensors *tensors, const char *prefix, cons
 static vq_status load_phis(vq_multiscale_design *design, const vq_tensors *tensors,
                            const char *prefix)
 {
+    static const char *const names[] = {"phi.bias", "phi.of", "phi.ratio", "phi.weight"};
     char name[VQI_NAME_SIZE];
-    const vq_status status = vqi_quantizer_name(name, prefix, "phi.weight");
-    if (status || !vq_tensors_find(tensors, name))
-        return status;
+    int found = 0;
+    for (int i = 0; i < 4; i++) {
+        const vq_status status = vqi_quantizer_name(name, prefix, names[i]);
+        if (status)
+            return status;
+        found |= vq_tensors_find(tensors, name) != NULL;
+    }
+    if (!found)
+        return VQ_OK;
     const size_t d = design->channels;
     size_t kernel[5] = {0, d, d, 3, 3};
     const vq_tensor *weight = want(tensors, prefix, "phi.weight", VQ_DTYPE_F32, 5, kernel);

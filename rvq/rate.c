@@ -130,8 +130,13 @@ vq_status vqi_rate_load(vqi_residual *q, const vq_tensors *tensors, const char *
 {
     const uint64_t *counts[VQ_MAX_LEVELS] = {NULL};
     char name[VQI_NAME_SIZE];
-    vq_status status = name_level(name, prefix, 0);
-    if (status || !vq_tensors_find(tensors, name))
+    vq_status status = VQ_OK;
+    uint32_t found = 0;
+    for (uint32_t l = 0; l < q->base.levels && !status; l++) {
+        status = name_level(name, prefix, l);
+        found += !status && vq_tensors_find(tensors, name);
+    }
+    if (status || !found)
         return status;
     for (uint32_t l = 0; l < q->base.levels; l++) {
         status = name_level(name, prefix, l);
