@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** @file tests/unit/parts_support.h  What every quantizer made of quantizers must do, checked on given rows. */
+/** @file tests/unit/parts_support.h  What every kind of quantizer must do, checked on given rows. */
 #ifndef PARTS_SUPPORT_H
 #define PARTS_SUPPORT_H
 
 #include <math.h>
 
+#include "damage_support.h"
 #include "rvq/residual.h"
-#include "test_support.h"
 
 static inline float *parts_rows(size_t n, uint32_t d, uint64_t seed)
 {
@@ -105,6 +105,15 @@ static inline void check_sameness(const vq_quantizer *q, const float *x, size_t 
     free(decoded);
 }
 
+/** The tensors that it is saved as, under a prefix. */
+static inline vq_tensors *parts_saved(const vq_quantizer *q, const char *prefix)
+{
+    vq_tensors *tensors;
+    assert_ok(vq_tensors_create(&tensors));
+    assert_ok(vq_quantizer_save(tensors, q, prefix));
+    return tensors;
+}
+
 /** Saved and loaded it gives the same codes and vectors; so it does when saved again. */
 static inline void check_saving(const vq_quantizer *q, const float *x, size_t n)
 {
@@ -114,10 +123,7 @@ static inline void check_saving(const vq_quantizer *q, const float *x, size_t n)
     float *decoded = parts_alloc(n * d, sizeof *decoded),
           *again_decoded = parts_alloc(n * d, sizeof *decoded);
     vq_quantizer *again;
-    vq_tensors *tensors, *copy;
-    assert_ok(vq_tensors_create(&tensors));
-    assert_ok(vq_tensors_create(&copy));
-    assert_ok(vq_quantizer_save(tensors, q, "in."));
+    vq_tensors *tensors = parts_saved(q, "in."), *copy;
     assert_string_equal(vq_tensors_get(tensors, "in.kind"), vq_quantizer_kind(q));
     assert_ok(vq_quantizer_load(&again, tensors, "in.", NULL));
     assert_string_equal(vq_quantizer_kind(again), vq_quantizer_kind(q));
@@ -125,21 +131,16 @@ static inline void check_saving(const vq_quantizer *q, const float *x, size_t n)
     assert_int_equal(vq_quantizer_dim(again), d);
     for (uint32_t l = 0; l < levels; l++)
         assert_int_equal(vq_quantizer_k(again, l), vq_quantizer_k(q, l));
-    assert_ok(vq_quantizer_save(copy, again, "in."));
-    assert_int_equal(vq_tensors_count(copy), vq_tensors_count(tensors));
-    for (size_t i = 0; i < vq_tensors_count(tensors); i++) {
-        const vq_tensor *a = vq_tensors_at(tensors, i), *b = vq_tensors_find(copy, a->name);
-        assert_non_null(b);
-        assert_int_equal(a->dtype, b->dtype);
-        assert_int_equal(a->count, b->count);
-        assert_memory_equal(a->data, b->data, a->count * vq_dtype_size(a->dtype));
-    }
+    copy = parts_saved(again, "in.");
+    assert_int_equal(vq_tensors_count(tensors), vq_tensors_count(copy));
+    assert_same_tensors(tensors, copy);
     assert_ok(vq_quantize(codes, q, x, n, NULL));
     assert_ok(vq_dequantize(decoded, q, codes, n, NULL));
     assert_ok(vq_quantize(again_codes, again, x, n, NULL));
     assert_ok(vq_dequantize(again_decoded, again, codes, n, NULL));
     assert_memory_equal(again_codes, codes, n * levels * sizeof *codes);
     assert_memory_equal(again_decoded, decoded, n * d * sizeof *decoded);
+    assert_status(VQ_E_ARG, vq_quantizer_save(tensors, q, "in.")); /* names taken */
     vq_quantizer_free(again);
     vq_tensors_free(tensors);
     vq_tensors_free(copy);
@@ -147,6 +148,72 @@ static inline void check_saving(const vq_quantizer *q, const float *x, size_t n)
     free(again_codes);
     free(decoded);
     free(again_decoded);
+}
+
+/** Load a quantizer and save it again. The shape of check_damages()'s. */
+static inline vq_status parts_reload(vq_tensors **again, const vq_tensors *tensors)
+{
+    vq_quantizer *q;
+    const vq_status status = vq_quantizer_load(&q, tensors, "", NULL);
+    if (status)
+        assert_null(q);
+    else
+        *again = parts_saved(q, "");
+    vq_quantizer_free(q);
+    return status;
+}
+
+/** Files whose tensors do not fit what they say are refused: tests/unit/damage_support.h. */
+static inline void check_bad_files(const vq_quantizer *q)
+{
+    vq_tensors *tensors = parts_saved(q, "");
+    check_damages(tensors, parts_reload);
+    vq_tensors_free(tensors);
+}
+
+/** A quantizer's life on given rows: how it is made is the test's. */
+typedef struct parts_life {
+    vq_status (*make)(vq_quantizer **out, const struct parts_life *life);
+    const void *how; /* for make */
+    const float *x;
+    size_t n;
+    uint32_t *codes; /* of check_no_memory() */
+    float *decoded;
+} parts_life;
+
+static inline vq_status parts_live(void *context)
+{
+    const parts_life *life = context;
+    vq_quantizer *q = NULL, *again = NULL;
+    vq_tensors *tensors = NULL;
+    vq_status status = life->make(&q, life);
+    if (!status)
+        status = vq_tensors_create(&tensors);
+    if (!status)
+        status = vq_quantizer_save(tensors, q, "q.");
+    if (!status)
+        status = vq_quantizer_load(&again, tensors, "q.", NULL);
+    if (!status)
+        status = vq_quantize(life->codes, again, life->x, life->n, NULL);
+    if (!status)
+        status = vq_dequantize(life->decoded, again, life->codes, life->n, NULL);
+    vq_quantizer_free(q);
+    vq_quantizer_free(again);
+    vq_tensors_free(tensors);
+    return status;
+}
+
+/** Made, saved, loaded, encoding and decoding, with every allocation failing once. */
+static inline void check_no_memory(parts_life life)
+{
+    vq_quantizer *q;
+    assert_ok(life.make(&q, &life));
+    life.codes = parts_alloc(life.n * vq_quantizer_levels(q), sizeof *life.codes);
+    life.decoded = parts_alloc(life.n * vq_quantizer_dim(q), sizeof *life.decoded);
+    vq_quantizer_free(q);
+    test_allocation_failures(parts_live, &life);
+    free(life.codes);
+    free(life.decoded);
 }
 
 /** Codes out of range and rows that are not finite are refused by their places. */

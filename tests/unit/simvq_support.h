@@ -3,7 +3,7 @@
 #ifndef SIMVQ_SUPPORT_H
 #define SIMVQ_SUPPORT_H
 
-#include "test_support.h"
+#include "parts_support.h"
 
 enum { N = 3000, D = 12, K = 300 };
 

@@ -283,6 +283,35 @@ static void test_refusals(void **state)
     free(x);
 }
 
+static vq_status reload(vq_tensors **again, const vq_tensors *tensors)
+{
+    vq_multiscale *m;
+    const vq_status status = vq_multiscale_load(&m, tensors, "", NULL);
+    if (status)
+        assert_null(m);
+    else {
+        assert_ok(vq_tensors_create(again));
+        assert_ok(vq_multiscale_save(*again, m, ""));
+    }
+    vq_multiscale_free(m);
+    return status;
+}
+
+static void test_bad_files(void **state)
+{
+    (void)state;
+    for (int shared = 0; shared < 2; shared++)
+        for (uint32_t phis = 0; phis <= PHIS; phis += PHIS) {
+            vq_multiscale *m = make(VQ_MULTISCALE_BICUBIC, phis, shared ? 1 : SCALES);
+            vq_tensors *tensors;
+            assert_ok(vq_tensors_create(&tensors));
+            assert_ok(vq_multiscale_save(tensors, m, ""));
+            check_damages(tensors, reload);
+            vq_tensors_free(tensors);
+            vq_multiscale_free(m);
+        }
+}
+
 static void test_saving(void **state)
 {
     (void)state;
@@ -528,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_sameness_and_prefixes),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_saving),
+        cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_training),
         cmocka_unit_test(test_report),
         cmocka_unit_test(test_no_memory),

@@ -91,6 +91,7 @@ static void test_contract(void **state)
     check_saving(q, x, N);
     check_refusals(q, x, N);
     check_refusals(q, x, 3);
+    check_bad_files(q);
     vq_quantizer_free(q);
     free(x);
 }
@@ -191,7 +192,7 @@ static vq_residual_train_opts part_options(uint32_t levels, uint32_t k)
     return opts;
 }
 
-static void assert_same_tensors(const vq_quantizer *a, const vq_quantizer *b)
+static void assert_same_codebooks(const vq_quantizer *a, const vq_quantizer *b)
 {
     assert_int_equal(vq_quantizer_levels(a), vq_quantizer_levels(b));
     for (uint32_t l = 0; l < vq_quantizer_levels(a); l++) {
@@ -220,7 +221,7 @@ static void test_training(void **state)
             part.kmeans.threads = threads;
             assert_ok(vq_product_train(&q, x, N, D, &opts));
             if (first) {
-                assert_same_tensors(q, first);
+                assert_same_codebooks(q, first);
                 vq_quantizer_free(q);
             } else {
                 first = q;
@@ -232,7 +233,7 @@ static void test_training(void **state)
         for (size_t i = 0; i < N; i++)
             memcpy(slice + i * 13, x + i * D + 4, 13 * sizeof *slice);
         assert_ok(vq_residual_train(&alone, slice, N, 13, &by_hand));
-        assert_same_tensors(vq_product_part(first, 1), alone);
+        assert_same_codebooks(vq_product_part(first, 1), alone);
         vq_quantizer_free(alone);
         vq_quantizer_free(first);
     }
@@ -293,7 +294,7 @@ static void test_resume(void **state)
             w.stop_at = 0;
             assert_ok(vq_product_train(&again, x, N, D, &opts));
             assert_int_equal(w.calls, 3);
-            assert_same_tensors(again, whole);
+            assert_same_codebooks(again, whole);
             vq_quantizer_free(some);
             vq_quantizer_free(again);
             vq_tensors_free(w.saved);
@@ -356,46 +357,29 @@ static int go_on(void *context, uint32_t part, const vq_quantizer *so_far,
     return vq_product_parts(so_far) != part + 1;
 }
 
-static vq_status train_encode_save(void *context)
+static vq_status train_and_resume(vq_quantizer **out, const parts_life *life)
 {
-    static const float x[24] = {1, 2, 3, 4, 1, 7, 2, 9, 4, 1, 0, 1,
-                                5, 5, 8, 1, 3, 8, 6, 1, 0, 2, 2, 9};
-    const uint32_t levels = *(const uint32_t *)context;
-    vq_residual_train_opts part = part_options(levels, 2);
+    const vq_residual_train_opts part = part_options(*(const uint32_t *)life->how, 2);
     vq_product_train_opts opts = VQ_PRODUCT_TRAIN_OPTS_INIT;
     opts.part = &part;
     opts.parts = 2;
     opts.part_done = go_on;
-    vq_quantizer *q = NULL, *resumed = NULL, *again = NULL;
-    vq_tensors *tensors = NULL;
-    uint32_t codes[32];
-    float decoded[24];
-    vq_status status = vq_product_train(&q, x, 8, 3, &opts);
-    opts.resume = q;
+    vq_quantizer *first = NULL;
+    vq_status status = vq_product_train(&first, life->x, life->n, 3, &opts);
+    opts.resume = first;
     if (!status)
-        status = vq_product_train(&resumed, x, 8, 3, &opts);
-    if (!status)
-        status = vq_quantize(codes, q, x, 8, NULL);
-    if (!status)
-        status = vq_dequantize(decoded, q, codes, 8, NULL);
-    if (!status)
-        status = vq_tensors_create(&tensors);
-    if (!status)
-        status = vq_quantizer_save(tensors, q, "q.");
-    if (!status)
-        status = vq_quantizer_load(&again, tensors, "q.", NULL);
-    vq_quantizer_free(q);
-    vq_quantizer_free(resumed);
-    vq_quantizer_free(again);
-    vq_tensors_free(tensors);
+        status = vq_product_train(out, life->x, life->n, 3, &opts);
+    vq_quantizer_free(first);
     return status;
 }
 
 static void test_no_memory(void **state)
 {
     (void)state;
+    static const float x[24] = {1, 2, 3, 4, 1, 7, 2, 9, 4, 1, 0, 1,
+                                5, 5, 8, 1, 3, 8, 6, 1, 0, 2, 2, 9};
     for (uint32_t levels = 1; levels <= 2; levels++)
-        test_allocation_failures(train_encode_save, &levels);
+        check_no_memory((parts_life){.make = train_and_resume, .how = &levels, .x = x, .n = 8});
 }
 
 int main(void)

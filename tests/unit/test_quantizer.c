@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The interface through its first kind, and quantizers to and from tensors. */
-#include <math.h>
-
-#include "test_support.h"
+#include "parts_support.h"
 
 enum { K = 37, D = 5, N = 300 };
 
@@ -62,76 +60,39 @@ static void a_flat_quantizer_answers_every_question(void **state)
     vq_quantizer_free(NULL);
 }
 
-static void mistakes_are_refused(void **state)
-{
-    (void)state;
-    vq_quantizer *q;
-    assert_ok(make(&q, VQ_METRIC_EUCLIDEAN, VQ_DTYPE_F32));
-    uint32_t codes[N] = {0};
-    float decoded[N * D];
-    vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
-    opts.levels = 2;
-    assert_status(VQ_E_ARG, vq_quantize(codes, q, x, N, &opts));
-    assert_status(VQ_E_ARG, vq_dequantize(decoded, q, codes, N, &opts));
-    opts.levels = 1;
-    opts.threads = -3;
-    assert_status(VQ_E_ARG, vq_quantize(codes, q, x, N, &opts));
-    const uint32_t wrong[] = {K, UINT32_MAX};
-    for (int i = 0; i < 2; i++) {
-        codes[123] = wrong[i];
-        assert_status(VQ_E_RANGE, vq_dequantize(decoded, q, codes, N, NULL));
-        assert_non_null(strstr(vq_last_error(), "row 123, level 0"));
-    }
-    const float kept = x[7 * D];
-    x[7 * D] = NAN;
-    assert_status(VQ_E_NONFINITE, vq_quantize(codes, q, x, N, NULL));
-    assert_non_null(strstr(vq_last_error(), "row 7 "));
-    x[7 * D] = kept;
-    vq_quantizer_free(q);
-}
-
-static void assert_same_quantizer(const vq_quantizer *a, const vq_quantizer *b)
-{
-    assert_string_equal(vq_quantizer_kind(a), vq_quantizer_kind(b));
-    assert_int_equal(vq_quantizer_levels(a), vq_quantizer_levels(b));
-    assert_int_equal(vq_quantizer_dim(a), vq_quantizer_dim(b));
-    for (uint32_t l = 0; l < vq_quantizer_levels(a); l++) {
-        const vq_codebook *c = vq_quantizer_codebook(a, l), *e = vq_quantizer_codebook(b, l);
-        assert_int_equal(vq_codebook_metric(c), vq_codebook_metric(e));
-        assert_int_equal(vq_codebook_storage(c), vq_codebook_storage(e));
-        assert_int_equal(vq_codebook_k(c), vq_codebook_k(e));
-        assert_memory_equal(vq_codebook_codewords(c), vq_codebook_codewords(e),
-                            (size_t)vq_codebook_k(c) * vq_codebook_dim(c) * sizeof(float));
-    }
-}
-
-static void saved_and_loaded_is_the_same_bit_for_bit(void **state)
+static void it_does_what_all_quantizers_do(void **state)
 {
     (void)state;
     static const vq_dtype storages[] = {VQ_DTYPE_F32, VQ_DTYPE_F16, VQ_DTYPE_BF16};
     for (vq_metric metric = VQ_METRIC_EUCLIDEAN; metric <= VQ_METRIC_DOT; metric++)
-        for (int s = 0; s < 3; s++)
-            for (int p = 0; p < 2; p++) {
-                const char *prefix = p ? "quantizer." : "";
-                vq_quantizer *q, *loaded;
-                vq_tensors *tensors;
-                assert_ok(make(&q, metric, storages[s]));
-                assert_ok(vq_tensors_create(&tensors));
-                assert_ok(vq_quantizer_save(tensors, q, prefix));
-                assert_string_equal(vq_tensors_get(tensors, p ? "quantizer.kind" : "kind"), "flat");
-                assert_string_equal(vq_tensors_get(tensors, p ? "quantizer.metric" : "metric"),
-                                    vq_metric_name(metric));
-                const vq_tensor *array =
-                    vq_tensors_find(tensors, p ? "quantizer.codebook.0" : "codebook.0");
-                assert_int_equal(array->dtype, storages[s]);
-                assert_int_equal(array->shape[0], K);
-                assert_ok(vq_quantizer_load(&loaded, tensors, prefix, NULL));
-                assert_same_quantizer(q, loaded);
-                assert_status(VQ_E_ARG, vq_quantizer_save(tensors, q, prefix)); /* names taken */
-                vq_quantizer_free(loaded);
-                vq_quantizer_free(q);
-                vq_tensors_free(tensors);
-            }
+        for (int s = 0; s < 3; s++) {
+            vq_quantizer *q;
+            uint32_t codes[N];
+            vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
+            assert_ok(make(&q, metric, storages[s]));
+            check_sameness(q, x, N);
+            check_saving(q, x, N);
+            check_refusals(q, x, N);
+            check_bad_files(q);
+            opts.threads = -3;
+            assert_status(VQ_E_ARG, vq_quantize(codes, q, x, N, &opts));
+            vq_quantizer_free(q);
+        }
+}
+
+static void saved_it_says_what_it_is(void **state)
+{
+    (void)state;
+    vq_quantizer *q;
+    assert_ok(make(&q, VQ_METRIC_DOT, VQ_DTYPE_F16));
+    vq_tensors *tensors = parts_saved(q, "quantizer.");
+    assert_string_equal(vq_tensors_get(tensors, "quantizer.kind"), "flat");
+    assert_string_equal(vq_tensors_get(tensors, "quantizer.metric"), "dot");
+    const vq_tensor *array = vq_tensors_find(tensors, "quantizer.codebook.0");
+    assert_int_equal(array->dtype, VQ_DTYPE_F16);
+    assert_int_equal(array->shape[0], K);
+    vq_tensors_free(tensors);
+    vq_quantizer_free(q);
 }
 
 /* A saved flat quantizer with one setting changed (value NULL = none), loaded. */
@@ -248,28 +209,10 @@ static void arrays_of_other_programs_are_codebooks(void **state)
     vq_tensors_free(tensors);
 }
 
-static vq_status whole_life(void *context)
+static vq_status make_cosine(vq_quantizer **out, const parts_life *life)
 {
-    (void)context;
-    vq_quantizer *q = NULL, *loaded = NULL;
-    vq_tensors *tensors = NULL;
-    uint32_t codes[N];
-    float decoded[N * D];
-    vq_status status = make(&q, VQ_METRIC_COSINE, VQ_DTYPE_F16);
-    if (!status)
-        status = vq_tensors_create(&tensors);
-    if (!status)
-        status = vq_quantizer_save(tensors, q, "q.");
-    if (!status)
-        status = vq_quantizer_load(&loaded, tensors, "q.", NULL);
-    if (!status)
-        status = vq_quantize(codes, loaded, x, N, NULL);
-    if (!status)
-        status = vq_dequantize(decoded, loaded, codes, N, NULL);
-    vq_quantizer_free(q);
-    vq_quantizer_free(loaded);
-    vq_tensors_free(tensors);
-    return status;
+    (void)life;
+    return make(out, VQ_METRIC_COSINE, VQ_DTYPE_F16);
 }
 
 static vq_status load_foreign(void *context)
@@ -283,7 +226,7 @@ static vq_status load_foreign(void *context)
 static void a_failed_allocation_is_reported(void **state)
 {
     (void)state;
-    test_allocation_failures(whole_life, NULL);
+    check_no_memory((parts_life){.make = make_cosine, .x = x, .n = N});
     vq_tensors *tensors; /* of the ordinary allocator: only the load is swept */
     const size_t cube[] = {3, K / 3, D};
     assert_ok(vq_tensors_create(&tensors));
@@ -296,8 +239,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_flat_quantizer_answers_every_question),
-        cmocka_unit_test(mistakes_are_refused),
-        cmocka_unit_test(saved_and_loaded_is_the_same_bit_for_bit),
+        cmocka_unit_test(it_does_what_all_quantizers_do),
+        cmocka_unit_test(saved_it_says_what_it_is),
         cmocka_unit_test(damaged_settings_are_refused),
         cmocka_unit_test(damaged_arrays_are_refused),
         cmocka_unit_test(arrays_of_other_programs_are_codebooks),

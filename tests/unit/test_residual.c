@@ -1,25 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The residual quantizer: its interface, its properties on data, and its training. */
-#include <math.h>
-
-#include "rvq/residual.h"
-#include "test_support.h"
+#include "parts_support.h"
 
 enum { N = 2500, D = 11, LEVELS = 4 };
 
 static const uint32_t sizes[LEVELS] = {32, 8, 16, 5};
-
-static float *make_rows(size_t n, uint32_t d, uint64_t seed)
-{
-    float *x = malloc(n * d * sizeof *x);
-    assert_non_null(x);
-    for (size_t i = 0; i < n; i++) {
-        const double centre = (double)(test_random(&seed) % 9);
-        for (uint32_t j = 0; j < d; j++)
-            x[i * d + j] = (float)(centre * ((double)(j % 4) - 1.5) + test_uniform(&seed));
-    }
-    return x;
-}
 
 static vq_residual_train_opts options(void)
 {
@@ -118,48 +103,33 @@ static void test_bad_stacks(void **state)
     vq_codebook_free(cosine);
 }
 
-static void test_bad_input(void **state)
+/* It carries frequencies, which files hold beside the codebooks. */
+static void test_contract(void **state)
 {
     (void)state;
-    float *x = make_rows(N, D, 1);
+    float *x = parts_rows(N, D, 1);
+    uint32_t *codes = parts_alloc((size_t)N * LEVELS, sizeof *codes);
     vq_quantizer *q = train(x);
-    uint32_t *codes = malloc((size_t)N * LEVELS * sizeof *codes);
-    float *decoded = malloc((size_t)N * D * sizeof *decoded);
-    assert_true(codes && decoded);
-    assert_ok(vq_quantize(codes, q, x, 0, NULL));
-    assert_ok(vq_dequantize(decoded, q, codes, 0, NULL));
-    assert_ok(vq_quantize(codes, q, x, N, NULL));
-    for (uint32_t l = 0; l < LEVELS; l++) {
-        const uint32_t good = codes[(N - 1) * LEVELS + l];
-        const uint32_t bad[] = {sizes[l], UINT32_MAX};
-        for (int i = 0; i < 2; i++) {
-            codes[(N - 1) * LEVELS + l] = bad[i];
-            assert_status(VQ_E_RANGE, vq_dequantize(decoded, q, codes, N, NULL));
-        }
-        codes[(N - 1) * LEVELS + l] = good;
-    }
     vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
-    opts.levels = LEVELS + 1;
-    assert_status(VQ_E_ARG, vq_quantize(codes, q, x, N, &opts));
-    assert_status(VQ_E_ARG, vq_dequantize(decoded, q, codes, N, &opts));
-    opts.levels = 0;
-    opts.workspace = decoded; /* aligned or not, far too small */
+    assert_non_null(vq_quantizer_frequencies(q, 0));
+    check_prefixes(q, x, N);
+    check_sameness(q, x, N);
+    check_saving(q, x, N);
+    check_refusals(q, x, N);
+    check_bad_files(q);
+    opts.workspace = codes; /* aligned or not, far too small */
     opts.workspace_size = 64;
     assert_status(VQ_E_ARG, vq_quantize(codes, q, x, N, &opts));
-    x[2400 * D + 3] = NAN;
-    assert_status(VQ_E_NONFINITE, vq_quantize(codes, q, x, N, NULL));
-    assert_non_null(strstr(vq_last_error(), "row 2400"));
     vq_quantizer_free(q);
     free(x);
     free(codes);
-    free(decoded);
 }
 
 /* Encoding and decoding with the first m levels is cutting the codes of all levels to m. */
 static void test_prefixes(void **state)
 {
     (void)state;
-    float *x = make_rows(N, D, 2), *decoded = malloc((size_t)N * D * sizeof *decoded),
+    float *x = parts_rows(N, D, 2), *decoded = malloc((size_t)N * D * sizeof *decoded),
           *sum = calloc((size_t)N * D, sizeof *sum);
     uint32_t *all = malloc((size_t)N * LEVELS * sizeof *all),
              *codes = malloc((size_t)N * LEVELS * sizeof *codes);
@@ -200,7 +170,7 @@ static void test_same_on_any_machine(void **state)
     static const int threads[] = {1, 2, 7};
     static const uint32_t masks[] = {UINT32_MAX, 0, VQ_CPU_AVX2};
     enum { ROWS = 20000 }; /* more than one chunk */
-    float *x = make_rows(ROWS, D, 3), *decoded = malloc((size_t)ROWS * D * sizeof *decoded),
+    float *x = parts_rows(ROWS, D, 3), *decoded = malloc((size_t)ROWS * D * sizeof *decoded),
           *first_decoded = malloc((size_t)ROWS * D * sizeof *decoded);
     uint32_t *codes = malloc((size_t)ROWS * LEVELS * sizeof *codes),
              *first_codes = malloc((size_t)ROWS * LEVELS * sizeof *codes);
@@ -233,64 +203,24 @@ static void test_same_on_any_machine(void **state)
     free(first_codes);
 }
 
-/* With a workspace of the promised size nothing is allocated. */
-static void test_workspace(void **state)
-{
-    (void)state;
-    float *x = make_rows(N, D, 4), *decoded = malloc((size_t)N * D * sizeof *decoded);
-    uint32_t *codes = malloc((size_t)N * LEVELS * sizeof *codes),
-             *expected = malloc((size_t)N * LEVELS * sizeof *codes);
-    assert_true(decoded && codes && expected);
-    vq_quantizer *q = train(x);
-    assert_ok(vq_quantize(expected, q, x, N, NULL));
-    for (int threads = 0; threads < 4; threads++) {
-        vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
-        opts.threads = threads;
-        opts.workspace_size = vq_quantize_workspace(q, N, threads);
-        opts.workspace = aligned_alloc(64, (opts.workspace_size + 63) / 64 * 64);
-        assert_non_null(opts.workspace);
-        test_allocator counter = {0, 0, -1, false};
-        const vq_allocator allocator = {failing_alloc, failing_free, &counter};
-        vq_set_allocator(&allocator);
-        const vq_status encoded = vq_quantize(codes, q, x, N, &opts),
-                        back = vq_dequantize(decoded, q, codes, N, &opts);
-        vq_set_allocator(NULL);
-        assert_ok(encoded);
-        assert_ok(back);
-        assert_int_equal(counter.calls, 0);
-        assert_memory_equal(codes, expected, (size_t)N * LEVELS * sizeof *codes);
-        free(opts.workspace);
-    }
-    vq_quantizer_free(q);
-    free(x);
-    free(decoded);
-    free(codes);
-    free(expected);
-}
-
 static void test_save_and_load(void **state)
 {
     (void)state;
     static const vq_dtype types[] = {VQ_DTYPE_F32, VQ_DTYPE_F16, VQ_DTYPE_BF16};
-    float *x = make_rows(N, D, 5);
+    float *x = parts_rows(N, D, 5);
     for (int type = 0; type < 3; type++) {
         vq_residual_train_opts opts = options();
         opts.kmeans.storage = types[type];
         vq_quantizer *q, *again;
         vq_tensors *tensors;
         assert_ok(vq_residual_train(&q, x, N, D, &opts));
-        assert_ok(vq_tensors_create(&tensors));
-        assert_ok(vq_quantizer_save(tensors, q, "inner."));
-        assert_string_equal(vq_tensors_get(tensors, "inner.kind"), "residual");
+        check_saving(q, x, N);
+        tensors = parts_saved(q, "inner.");
         const vq_tensor *level = vq_tensors_find(tensors, "inner.codebook.3");
         assert_non_null(level);
         assert_int_equal(level->dtype, types[type]);
         assert_int_equal(level->shape[0], sizes[3]);
-        assert_ok(vq_quantizer_load(&again, tensors, "inner.", NULL));
-        assert_string_equal(vq_quantizer_kind(again), "residual");
-        assert_equal(again, q);
         vq_quantizer_free(q);
-        vq_quantizer_free(again);
         /* A file may claim what a stack cannot be. */
         assert_ok(vq_tensors_set(tensors, "inner.metric", "cosine"));
         assert_status(VQ_E_FORMAT, vq_quantizer_load(&again, tensors, "inner.", NULL));
@@ -324,7 +254,7 @@ static int watch(void *context, uint32_t level, const vq_quantizer *so_far,
 static void test_resume(void **state)
 {
     (void)state;
-    float *x = make_rows(N, D, 6);
+    float *x = parts_rows(N, D, 6);
     vq_quantizer *q = train(x);
     for (uint32_t stop = 1; stop <= LEVELS; stop++) {
         watcher w = {0, stop, NULL};
@@ -352,7 +282,7 @@ static void test_resume(void **state)
 static void test_bad_training(void **state)
 {
     (void)state;
-    float *x = make_rows(N, D, 7);
+    float *x = parts_rows(N, D, 7);
     const uint32_t other_sizes[LEVELS] = {32, 9, 16, 5};
     vq_quantizer *q = train(x), *flat, *out = (vq_quantizer *)&out;
     vq_codebook *codebook = codebook_of(x, 2, D, VQ_METRIC_EUCLIDEAN);
@@ -417,45 +347,28 @@ static int keep_going(void *context, uint32_t level, const vq_quantizer *so_far,
     return vq_quantizer_levels(so_far) != level + 1;
 }
 
-static vq_status train_encode_save(void *context)
+static vq_status train_and_resume(vq_quantizer **out, const parts_life *life)
 {
-    (void)context;
-    static const float x[16] = {1, 2, 3, 4, 1, 7, 2, 9, 4, 1, 0, 1, 5, 5, 8, 1};
     static const uint32_t two[2] = {3, 2};
     vq_residual_train_opts opts = VQ_RESIDUAL_TRAIN_OPTS_INIT;
     opts.levels = 1;
     opts.k = two;
     opts.level_done = keep_going;
-    vq_quantizer *first = NULL, *q = NULL, *again = NULL;
-    vq_tensors *tensors = NULL;
-    uint32_t codes[16];
-    float decoded[16];
-    vq_status status = vq_residual_train(&first, x, 8, 2, &opts);
+    vq_quantizer *first = NULL;
+    vq_status status = vq_residual_train(&first, life->x, life->n, 2, &opts);
     opts.levels = 2;
     opts.resume = first;
     if (!status)
-        status = vq_residual_train(&q, x, 8, 2, &opts);
-    if (!status)
-        status = vq_quantize(codes, q, x, 8, NULL);
-    if (!status)
-        status = vq_dequantize(decoded, q, codes, 8, NULL);
-    if (!status)
-        status = vq_tensors_create(&tensors);
-    if (!status)
-        status = vq_quantizer_save(tensors, q, "q.");
-    if (!status)
-        status = vq_quantizer_load(&again, tensors, "q.", NULL);
+        status = vq_residual_train(out, life->x, life->n, 2, &opts);
     vq_quantizer_free(first);
-    vq_quantizer_free(q);
-    vq_quantizer_free(again);
-    vq_tensors_free(tensors);
     return status;
 }
 
 static void test_no_memory(void **state)
 {
     (void)state;
-    test_allocation_failures(train_encode_save, NULL);
+    static const float x[16] = {1, 2, 3, 4, 1, 7, 2, 9, 4, 1, 0, 1, 5, 5, 8, 1};
+    check_no_memory((parts_life){.make = train_and_resume, .x = x, .n = 8});
 }
 
 int main(void)
@@ -463,10 +376,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_hand),
         cmocka_unit_test(test_bad_stacks),
-        cmocka_unit_test(test_bad_input),
+        cmocka_unit_test(test_contract),
         cmocka_unit_test(test_prefixes),
         cmocka_unit_test(test_same_on_any_machine),
-        cmocka_unit_test(test_workspace),
         cmocka_unit_test(test_save_and_load),
         cmocka_unit_test(test_resume),
         cmocka_unit_test(test_bad_training),

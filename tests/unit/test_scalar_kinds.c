@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* FSQ, LFQ and BSQ as kinds of quantizers: threads, prefixes, files, mistakes, reports of enormous K. */
+#include "parts_support.h"
 #include "scalar_support.h"
 #include "vq/report.h"
 
@@ -100,24 +101,6 @@ static void mistakes_are_refused(void **state)
     (void)state;
     static uint32_t codes[N * 3];
     static float decoded[N * D];
-    for (int kind = 0; kind < 3; kind++) {
-        vq_quantizer *q;
-        assert_ok(make(&q, kind));
-        assert_ok(vq_quantize(codes, q, x, N, NULL));
-        codes[3 * 17 + 1] = vq_quantizer_k(q, 1);
-        assert_status(VQ_E_RANGE, vq_dequantize(decoded, q, codes, N, NULL));
-        assert_non_null(strstr(vq_last_error(), "row 17, level 1"));
-        const float bad[] = {NAN, INFINITY, -INFINITY};
-        for (int i = 0; i < 3; i++) {
-            const float kept = x[1234 * D + 5];
-            x[1234 * D + 5] = x[4000 * D] = bad[i];
-            assert_status(VQ_E_NONFINITE, vq_quantize(codes, q, x, N, NULL));
-            assert_non_null(strstr(vq_last_error(), "row 1234 "));
-            x[1234 * D + 5] = kept;
-            x[4000 * D] = 1;
-        }
-        vq_quantizer_free(q);
-    }
     vq_codebook *codebook;
     vq_quantizer *flat;
     const float numbers[] = {0, 1};
@@ -190,30 +173,18 @@ static void impossible_settings_are_refused(void **state)
     vq_quantizer_free(q);
 }
 
-static void saved_and_loaded_is_the_same_bit_for_bit(void **state)
+static void they_do_what_all_quantizers_do(void **state)
 {
     (void)state;
-    static uint32_t one[N * 3], other[N * 3];
-    static float decoded[N * D], again[N * D];
-    for (int kind = 0; kind < 3; kind++)
-        for (int p = 0; p < 2; p++) {
-            vq_quantizer *q, *loaded;
-            vq_tensors *tensors;
-            assert_ok(make(&q, kind));
-            assert_ok(vq_tensors_create(&tensors));
-            assert_ok(vq_quantizer_save(tensors, q, p ? "quantizer." : ""));
-            assert_ok(vq_quantizer_load(&loaded, tensors, p ? "quantizer." : "", NULL));
-            assert_string_equal(vq_quantizer_kind(loaded), names[kind]);
-            assert_ok(vq_quantize(one, q, x, N, NULL));
-            assert_ok(vq_quantize(other, loaded, x, N, NULL));
-            assert_memory_equal(one, other, sizeof one);
-            assert_ok(vq_dequantize(decoded, q, one, N, NULL));
-            assert_ok(vq_dequantize(again, loaded, one, N, NULL));
-            assert_memory_equal(decoded, again, sizeof decoded);
-            vq_quantizer_free(q);
-            vq_quantizer_free(loaded);
-            vq_tensors_free(tensors);
-        }
+    for (int kind = 0; kind < 3; kind++) {
+        vq_quantizer *q;
+        assert_ok(make(&q, kind));
+        check_sameness(q, x, N);
+        check_saving(q, x, N);
+        check_refusals(q, x, N);
+        check_bad_files(q);
+        vq_quantizer_free(q);
+    }
 }
 
 /* A quantizer described by hand. NULL leaves a thing out. */
@@ -302,34 +273,25 @@ static void a_report_of_enormous_k(void **state)
     vq_quantizer_free(q);
 }
 
-static vq_status whole_life(void *context)
+static vq_status make_how(vq_quantizer **out, const parts_life *life)
+{
+    return make(out, *(const int *)life->how);
+}
+
+static vq_status report_some(void *context)
 {
     const int kind = *(const int *)context;
-    vq_quantizer *q = NULL, *loaded = NULL;
-    vq_tensors *tensors = NULL;
-    vq_report *report = NULL;
-    static uint32_t codes[N * 3];
-    static float decoded[N * D];
     const uint32_t k[3] = {kind ? 32 : 7000, kind ? 8 : 72, kind ? 16 : 576};
+    static const uint32_t codes[50 * 3];
+    vq_quantizer *q = NULL;
+    vq_report *report = NULL;
     vq_status status = make(&q, kind);
-    if (!status)
-        status = vq_tensors_create(&tensors);
-    if (!status)
-        status = vq_quantizer_save(tensors, q, "q.");
-    if (!status)
-        status = vq_quantizer_load(&loaded, tensors, "q.", NULL);
-    if (!status)
-        status = vq_quantize(codes, loaded, x, N, NULL);
-    if (!status)
-        status = vq_dequantize(decoded, loaded, codes, N, NULL);
     if (!status)
         status = vq_report_create(&report, 3, k);
     if (!status)
-        status = vq_report_add(report, loaded, x, codes, 50);
+        status = vq_report_add(report, q, x, codes, 50);
     vq_report_free(report);
     vq_quantizer_free(q);
-    vq_quantizer_free(loaded);
-    vq_tensors_free(tensors);
     return status;
 }
 
@@ -360,8 +322,10 @@ static vq_status count_many(void *context)
 static void a_failed_allocation_is_reported(void **state)
 {
     (void)state;
-    for (int kind = 0; kind < 3; kind++)
-        test_allocation_failures(whole_life, &kind);
+    for (int kind = 0; kind < 3; kind++) {
+        check_no_memory((parts_life){.make = make_how, .how = &kind, .x = x, .n = N});
+        test_allocation_failures(report_some, &kind);
+    }
     test_allocation_failures(count_many, NULL);
 }
 
@@ -372,7 +336,7 @@ int main(void)
         cmocka_unit_test(threads_and_prefixes_change_nothing),
         cmocka_unit_test(mistakes_are_refused),
         cmocka_unit_test(impossible_settings_are_refused),
-        cmocka_unit_test(saved_and_loaded_is_the_same_bit_for_bit),
+        cmocka_unit_test(they_do_what_all_quantizers_do),
         cmocka_unit_test(damaged_files_are_refused),
         cmocka_unit_test(a_report_of_enormous_k),
         cmocka_unit_test(a_failed_allocation_is_reported),

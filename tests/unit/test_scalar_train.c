@@ -79,6 +79,7 @@ static void projections_do_what_all_quantizers_do(void **state)
         check_sameness(q, x, N);
         check_saving(q, x, N);
         check_refusals(q, x, N);
+        check_bad_files(q);
         vq_quantizer_free(q);
         free(x);
     }
@@ -102,42 +103,23 @@ static void mistakes_of_projections_are_refused(void **state)
     vq_quantizer_free(q);
 }
 
-/* A saved projection without one of its arrays, or with a wrong one in its place. */
+/* Two inner quantizers, and an inner one of other dimensions than the map's. */
 static void damaged_projections_are_refused(void **state)
 {
     (void)state;
-    static const char *const names[] = {"in", "in.bias", "back", "back.bias", "part.0.bins"};
-    static const float zeros[M * D];
-    for (int i = 0; i < 5; i++)
-        for (int how = 0; how < 4; how++) {
-            vq_quantizer *inner, *q;
-            vq_tensors *tensors, *damaged;
-            assert_ok(make_fsq(&inner));
-            assert_ok(make(&q, inner));
-            assert_ok(vq_tensors_create(&tensors));
-            assert_ok(vq_tensors_create(&damaged));
-            assert_ok(vq_quantizer_save(tensors, q, ""));
-            vq_quantizer_free(q);
-            const char *key, *value;
-            for (size_t s = 0; !vq_tensors_setting_at(&key, &value, tensors, s); s++)
-                assert_ok(
-                    vq_tensors_set(damaged, key, how == 3 && !strcmp(key, "parts") ? "2" : value));
-            for (size_t t = 0; t < vq_tensors_count(tensors); t++) {
-                const vq_tensor *own = vq_tensors_at(tensors, t);
-                const int this = how < 3 && strcmp(own->name, names[i]) == 0;
-                const size_t one[2] = {2, M};
-                if (this && how == 0)
-                    continue;
-                assert_ok(vq_tensors_add(
-                    NULL, damaged, own->name, this && how == 1 ? VQ_DTYPE_I32 : own->dtype,
-                    this && how == 2 ? 2 : own->ndim, this && how == 2 ? one : own->shape,
-                    this && how == 2 ? (const void *)zeros : own->data));
-            }
-            assert_status(VQ_E_FORMAT, vq_quantizer_load(&q, damaged, "", NULL));
-            assert_null(q);
-            vq_tensors_free(tensors);
-            vq_tensors_free(damaged);
-        }
+    static const char *const settings[][2] = {
+        {"parts", "2"}, {"parts", "0"}, {"part.0.kind", "lfq"}};
+    vq_quantizer *inner, *q;
+    for (int i = 0; i < 3; i++) {
+        assert_ok(make_fsq(&inner));
+        assert_ok(make(&q, inner));
+        vq_tensors *tensors = parts_saved(q, "");
+        vq_quantizer_free(q);
+        assert_ok(vq_tensors_set(tensors, settings[i][0], settings[i][1]));
+        assert_status(VQ_E_FORMAT, vq_quantizer_load(&q, tensors, "", NULL));
+        assert_null(q);
+        vq_tensors_free(tensors);
+    }
 }
 
 static double gaussian(uint64_t *seed)
@@ -332,42 +314,20 @@ static void impossible_trainings_are_refused(void **state)
     free(x);
 }
 
-static vq_status whole_life(void *context)
+static vq_status train_how(vq_quantizer **out, const parts_life *life)
 {
-    const float *x = context;
-    vq_quantizer *q = NULL, *loaded = NULL;
-    vq_tensors *tensors = NULL;
     vq_scalar_train_opts opts = VQ_SCALAR_TRAIN_OPTS_INIT;
-    uint32_t codes[60];
-    float decoded[60 * D];
-    vq_status status = VQ_OK;
-    for (int kind = 0; kind < 2 && !status; kind++) {
-        opts.kind = (vq_scalar_kind)kind;
-        opts.k = 16;
-        vq_quantizer_free(q);
-        status = vq_scalar_train(&q, x, 60, D, &opts);
-    }
-    if (!status)
-        status = vq_tensors_create(&tensors);
-    if (!status)
-        status = vq_quantizer_save(tensors, q, "");
-    if (!status)
-        status = vq_quantizer_load(&loaded, tensors, "", NULL);
-    if (!status)
-        status = vq_quantize(codes, loaded, x, 60, NULL);
-    if (!status)
-        status = vq_dequantize(decoded, loaded, codes, 60, NULL);
-    vq_quantizer_free(q);
-    vq_quantizer_free(loaded);
-    vq_tensors_free(tensors);
-    return status;
+    opts.kind = *(const vq_scalar_kind *)life->how;
+    opts.k = 16;
+    return vq_scalar_train(out, life->x, life->n, D, &opts);
 }
 
 static void a_failed_allocation_is_reported(void **state)
 {
     (void)state;
     float *x = parts_rows(60, D, 6);
-    test_allocation_failures(whole_life, x);
+    for (vq_scalar_kind kind = VQ_SCALAR_FSQ; kind <= VQ_SCALAR_BSQ; kind++)
+        check_no_memory((parts_life){.make = train_how, .how = &kind, .x = x, .n = 60});
     free(x);
 }
 

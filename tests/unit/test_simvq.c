@@ -141,10 +141,8 @@ static void test_round_trip(void **state)
     /* Their codewords again: the same codes, but for codewords that repeat. */
     assert_ok(vq_quantize(expected, q, decoded, N, NULL));
     assert_memory_equal(codes, expected, N * sizeof *codes);
-    codes[5] = K;
-    assert_status(VQ_E_RANGE, vq_dequantize(decoded, q, codes, N, NULL));
-    x[100] = NAN;
-    assert_status(VQ_E_NONFINITE, vq_quantize(codes, q, x, N, NULL));
+    check_sameness(q, x, N);
+    check_refusals(q, x, N);
     vq_quantizer_free(q);
     free(x);
     free(decoded);
@@ -164,9 +162,9 @@ static void test_save_and_load(void **state)
         vq_quantizer *q, *again;
         vq_tensors *tensors;
         assert_ok(vq_simvq_train(&q, NULL, x, N, D, &opts));
-        assert_ok(vq_tensors_create(&tensors));
-        assert_ok(vq_quantizer_save(tensors, q, "inner."));
-        assert_string_equal(vq_tensors_get(tensors, "inner.kind"), "simvq");
+        check_saving(q, x, N);
+        check_bad_files(q);
+        tensors = parts_saved(q, "inner.");
         assert_int_equal(vq_tensors_count(tensors), 2 - no_bias);
         assert_ok(vq_quantizer_load(&again, tensors, "inner.", NULL));
         assert_equal(q, again);

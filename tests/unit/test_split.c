@@ -77,6 +77,7 @@ static void test_contract(void **state)
         check_sameness(q, x, 3);
         check_saving(q, x, N);
         check_refusals(q, x, N);
+        check_bad_files(q);
         vq_quantizer_free(q);
     }
     free(x);
@@ -267,6 +268,7 @@ static void test_training_side_by_side(void **state)
     check_sameness(q, x, N);
     check_saving(q, x, N);
     check_refusals(q, x, N);
+    check_bad_files(q);
     vq_quantizer_free(q);
     vq_quantizer_free(rest);
     free(x);
@@ -340,42 +342,24 @@ static void test_teacher(void **state)
     free(x);
 }
 
-static vq_status train_encode_save(void *context)
+static vq_status train_small(vq_quantizer **out, const parts_life *life)
 {
-    static const float x[16] = {1, 2, 3, 4, 1, 7, 2, 9, 4, 1, 0, 1, 5, 5, 8, 1};
     vq_kmeans_opts semantic = VQ_KMEANS_OPTS_INIT;
     vq_residual_train_opts acoustic = VQ_RESIDUAL_TRAIN_OPTS_INIT;
     vq_split_train_opts opts = VQ_SPLIT_TRAIN_OPTS_INIT;
-    vq_quantizer *q = NULL, *again = NULL;
-    vq_tensors *tensors = NULL;
-    uint32_t codes[24];
-    float decoded[16];
     semantic.k = acoustic.kmeans.k = acoustic.levels = 2;
     opts.semantic = &semantic;
     opts.acoustic = &acoustic;
-    opts.input = *(const vq_split_input *)context;
-    vq_status status = vq_split_train(&q, x, 8, 2, &opts);
-    if (!status)
-        status = vq_quantize(codes, q, x, 8, NULL);
-    if (!status)
-        status = vq_dequantize(decoded, q, codes, 8, NULL);
-    if (!status)
-        status = vq_tensors_create(&tensors);
-    if (!status)
-        status = vq_quantizer_save(tensors, q, "q.");
-    if (!status)
-        status = vq_quantizer_load(&again, tensors, "q.", NULL);
-    vq_quantizer_free(q);
-    vq_quantizer_free(again);
-    vq_tensors_free(tensors);
-    return status;
+    opts.input = *(const vq_split_input *)life->how;
+    return vq_split_train(out, life->x, life->n, 2, &opts);
 }
 
 static void test_no_memory(void **state)
 {
     (void)state;
+    static const float x[16] = {1, 2, 3, 4, 1, 7, 2, 9, 4, 1, 0, 1, 5, 5, 8, 1};
     for (vq_split_input input = VQ_SPLIT_REST; input <= VQ_SPLIT_SAME; input++)
-        test_allocation_failures(train_encode_save, &input);
+        check_no_memory((parts_life){.make = train_small, .how = &input, .x = x, .n = 8});
 }
 
 int main(void)
