@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file vq/short_internal.h
- * The search of short rows in small codebooks, as product quantizers have them: rows lie across the lanes of a
+ * The search of short rows, as product quantizers have them: rows lie across the lanes of a
  * register, products are of 16 bits, and every lane keeps its best and its second best score, so that no score is ever
  * stored. Rows whose two best are too near to each other for 16 bits are left open, for the shortlist.
  */
@@ -12,7 +12,8 @@
 
 enum {
     VQI_SHORT_DIM = 16, /* dimensions, at most */
-    VQI_SHORT_K = 4096  /* codewords, at most: the code takes 12 bits of a score */
+    VQI_SHORT_PIECE =
+        4096 /* codewords of a piece of the codebook: the place takes 12 bits of a score */
 };
 
 /** What the search reads of a codebook: c' in steps of largest_norm / 2^15, two elements to an int32. */

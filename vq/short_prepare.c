@@ -42,8 +42,8 @@ static void pack(vqi_short_codebook *few, const vq_codebook *codebook)
 
 vq_status vqi_short_prepare(vq_codebook *codebook)
 {
-    if (codebook->d > VQI_SHORT_DIM || codebook->k > VQI_SHORT_K ||
-        !(codebook->largest_norm <= VQI_LARGEST_NORM) || !(vqi_cpu_all_flags() & VQ_CPU_VNNI))
+    if (codebook->d > VQI_SHORT_DIM || !(codebook->largest_norm <= VQI_LARGEST_NORM) ||
+        !(vqi_cpu_all_flags() & VQ_CPU_VNNI))
         return VQ_OK;
     vqi_short_codebook *few = vqi_calloc(1, sizeof *few);
     if (!few)

@@ -10,7 +10,7 @@
  *                      <= (a sqrt(d) / 2) (1 + 2^-6) C + (R + 4 a) e + 130 ab =: E,
  * with e the largest |c' - bq|, measured. (Of 130: rounding of t to float32 and to a whole number, at most 1.5 x 2^29
  * x 3 x 2^-24 + 1, which is below 98. The factor: an element is off by half a step and by the rounding of x' / a.)
- * The low bits of S make room for the code: T = S - S mod 2^w + k. If the largest T is ahead of the second by more than
+ * The low bits of S make room for the code's place k in a piece of at most 2^w: T = S - S mod 2^w + k. If the largest T is ahead of the second by more than
  * (2 E + M) / ab + 2 x 2^w, with M as in nearest_shortlist.c, the contract prefers its codeword too.
  *
  * Compiled with -mavx512vnni and so on (CMakeLists.txt); called only where vq_cpu_flags() says so.
@@ -84,7 +84,7 @@ INLINE void add_products(__m512i *sum, __m512i x, const int32_t *c)
     __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(*sum) : "v"(x), "m"(*c));
 }
 
-/* All codewords against `vectors` x 16 rows. */
+/* k codewords against `vectors` x 16 rows. */
 INLINE void scan(__m512i *best, __m512i *second, const __m512i (*x)[MOST_PAIRS],
                  const int32_t *packed, const int32_t *start, uint32_t k, int32_t code_bits,
                  const int pairs, const int vectors)
@@ -120,14 +120,14 @@ INLINE void scan(__m512i *best, __m512i *second, const __m512i (*x)[MOST_PAIRS],
 }
 
 static void scan_any(__m512i *best, __m512i *second, const __m512i (*x)[MOST_PAIRS],
-                     const vqi_short_codebook *few, const int32_t *start, uint32_t k,
-                     int32_t code_bits)
+                     const int32_t *packed, const int32_t *start, uint32_t k, int32_t code_bits,
+                     uint32_t any_pairs)
 {
 #define CASE(pairs, vectors)                                                                       \
     case pairs:                                                                                    \
-        scan(best, second, x, few->packed, start, k, code_bits, pairs, vectors);                   \
+        scan(best, second, x, packed, start, k, code_bits, pairs, vectors);                        \
         break
-    switch (few->pairs) {
+    switch (any_pairs) {
         CASE(1, 3);
         CASE(2, 3);
         CASE(3, 3);
@@ -147,6 +147,42 @@ static size_t leave_open(uint32_t *open, uint32_t first_row, size_t rows)
     return rows;
 }
 
+/* What a search has found so far, 16 rows to a register. */
+typedef struct leaders {
+    __m512i best[MOST_VECTORS], second[MOST_VECTORS], code[MOST_VECTORS];
+} leaders;
+
+/* All codewords, a piece at a time. @param per_unit 1 / ab. */
+static void search_pieces(leaders *all, const __m512i (*x)[MOST_PAIRS], const vq_codebook *codebook,
+                          float per_unit, int32_t code_bits, int vectors)
+{
+    const vqi_short_codebook *few = codebook->few;
+    const __m512 scale = _mm512_set1_ps(per_unit);
+    int32_t start[VQI_SHORT_PIECE] __attribute__((aligned(64)));
+    for (uint32_t first = 0; first < codebook->k; first += VQI_SHORT_PIECE) {
+        const uint32_t left = codebook->k - first,
+                       k = left < VQI_SHORT_PIECE ? left : VQI_SHORT_PIECE;
+        for (uint32_t c = 0; c < k; c += LANES) {
+            const __mmask16 some = k - c < LANES ? (__mmask16)((1u << (k - c)) - 1) : 0xffff;
+            const __m512 terms = _mm512_maskz_loadu_ps(some, few->start + first + c);
+            _mm512_store_si512(start + c, _mm512_cvtps_epi32(_mm512_mul_ps(terms, scale)));
+        }
+        __m512i best[MOST_VECTORS], second[MOST_VECTORS];
+        scan_any(best, second, x, few->packed + (size_t)first * few->pairs, start, k, code_bits,
+                 few->pairs);
+        for (int v = 0; v < vectors; v++) {
+            const __m512i code =
+                _mm512_add_epi32(_mm512_and_si512(best[v], _mm512_set1_epi32(code_bits)),
+                                 _mm512_set1_epi32((int)first));
+            const __m512i beaten = _mm512_min_epi32(best[v], all->best[v]);
+            all->code[v] = _mm512_mask_mov_epi32(
+                all->code[v], _mm512_cmpgt_epi32_mask(best[v], all->best[v]), code);
+            all->second[v] = _mm512_max_epi32(_mm512_max_epi32(all->second[v], second[v]), beaten);
+            all->best[v] = _mm512_max_epi32(all->best[v], best[v]);
+        }
+    }
+}
+
 /* Up to vectors x 16 rows. @return how many are left open. */
 static size_t search(uint32_t *codes, uint32_t *open, const vq_codebook *codebook, const float *x,
                      size_t rows, uint32_t first_row, int vectors)
@@ -155,7 +191,6 @@ static size_t search(uint32_t *codes, uint32_t *open, const vq_codebook *codeboo
     const vqi_margin margin = vqi_contract_margin(codebook);
     const uint32_t d = codebook->d;
     float spread_rows[MOST_VECTORS][VQI_SHORT_DIM][LANES] __attribute__((aligned(64)));
-    int32_t start[VQI_SHORT_K] __attribute__((aligned(64)));
     float square = 0;
     int finite = 1;
     for (int v = 0; v < vectors; v++) {
@@ -176,15 +211,8 @@ static size_t search(uint32_t *codes, uint32_t *open, const vq_codebook *codeboo
             p[v][j] = _mm512_mask_blend_epi16(
                 0xaaaaaaaa, steps_of(spread_rows[v][2 * j], per_step),
                 _mm512_slli_epi32(steps_of(spread_rows[v][2 * j + 1], per_step), 16));
-    const __m512 per_unit = _mm512_set1_ps((float)(1 / unit));
-    for (uint32_t c = 0; c < codebook->k; c += LANES) {
-        const __mmask16 some =
-            codebook->k - c < LANES ? (__mmask16)((1u << (codebook->k - c)) - 1) : 0xffff;
-        _mm512_store_si512(start + c, _mm512_cvtps_epi32(_mm512_mul_ps(
-                                          _mm512_maskz_loadu_ps(some, few->start + c), per_unit)));
-    }
     int32_t code_bits = 1;
-    while ((uint32_t)code_bits < codebook->k)
+    while ((uint32_t)code_bits < codebook->k && code_bits < VQI_SHORT_PIECE)
         code_bits *= 2;
     const double error =
         a * sqrt(d) / 2 * (1 + 0x1p-6) * margin.largest + (reach + 4 * a) * few->error + 130 * unit;
@@ -193,16 +221,21 @@ static size_t search(uint32_t *codes, uint32_t *open, const vq_codebook *codeboo
     if (!(ahead < 0x1p28))
         return leave_open(open, first_row, rows);
     const __m512i limit = _mm512_set1_epi32((int32_t)ahead);
-    __m512i best[MOST_VECTORS], second[MOST_VECTORS];
-    scan_any(best, second, (const __m512i(*)[MOST_PAIRS])p, few, start, codebook->k, code_bits - 1);
+    leaders all;
+    for (int v = 0; v < vectors; v++) {
+        all.best[v] = all.second[v] = _mm512_set1_epi32(INT32_MIN);
+        all.code[v] = _mm512_setzero_si512();
+    }
+    search_pieces(&all, (const __m512i(*)[MOST_PAIRS])p, codebook, (float)(1 / unit), code_bits - 1,
+                  vectors);
     size_t left = 0;
     for (size_t v = 0; v * LANES < rows; v++) {
         const size_t begin = v * LANES, count = rows - begin < LANES ? rows - begin : LANES;
         const __mmask16 some = (__mmask16)((1u << count) - 1);
-        _mm512_mask_storeu_epi32(codes + begin, some,
-                                 _mm512_and_si512(best[v], _mm512_set1_epi32(code_bits - 1)));
-        unsigned near = some & _mm512_cmp_epi32_mask(second[v], _mm512_sub_epi32(best[v], limit),
-                                                     _MM_CMPINT_NLT);
+        _mm512_mask_storeu_epi32(codes + begin, some, all.code[v]);
+        unsigned near =
+            some & _mm512_cmp_epi32_mask(all.second[v], _mm512_sub_epi32(all.best[v], limit),
+                                         _MM_CMPINT_NLT);
         for (; near; near &= near - 1)
             open[left++] = first_row + (uint32_t)begin + (uint32_t)__builtin_ctz(near);
     }

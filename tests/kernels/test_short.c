@@ -59,9 +59,10 @@ static void the_contract_decides_the_same(void **state)
 {
     (void)state;
     need_kernel();
-    static const uint32_t sizes[] = {1, 2, 15, 16, 17, 63, 256, 1000, 4096};
+    enum { MOST = 3 * VQI_SHORT_PIECE };
+    static const uint32_t sizes[] = {1, 2, 15, 16, 17, 63, 256, 1000, 4096, 4097, MOST - 5};
     static const size_t counts[] = {1, 15, 16, 17, 31, 33, 48, 49, 64, 95, 96};
-    static float c[VQI_SHORT_K * VQI_SHORT_DIM], x[ROWS * VQI_SHORT_DIM];
+    static float c[MOST * VQI_SHORT_DIM], x[ROWS * VQI_SHORT_DIM];
     uint64_t seed = 1;
     for (uint32_t d = 1; d <= VQI_SHORT_DIM; d++)
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
