@@ -35,17 +35,24 @@ static vq_status next_picture(void *context, size_t index, vq_signal **out)
     return VQ_OK;
 }
 
-static vq_tensors *train(int threads)
+static const vq_signal_source pictures = {6, next_picture, NULL};
+
+static vq_codec_train_opts small(int threads)
 {
-    const vq_signal_source source = {6, next_picture, NULL};
     vq_codec_train_opts opts = VQ_CODEC_TRAIN_OPTS_INIT;
     opts.levels = 4;
     opts.k = 16;
     opts.dim = 20;
     opts.max_iterations = 4;
     opts.threads = threads;
+    return opts;
+}
+
+static vq_tensors *train(int threads)
+{
+    const vq_codec_train_opts opts = small(threads);
     vq_tensors *tensors;
-    assert_ok(vq_codec_train(&tensors, "image", &source, &opts));
+    assert_ok(vq_codec_train(&tensors, "image", &pictures, &opts));
     return tensors;
 }
 
@@ -270,9 +277,63 @@ static void builtin_model_minds_the_bits(void **state)
     vq_codec_free(codec);
 }
 
+static vq_status on_trained(void *context, const vq_quantizer *quantizer, const float *latents,
+                            size_t n)
+{
+    assert_int_equal(vq_quantizer_dim(quantizer), 20);
+    assert_true(n > 0 && isfinite(latents[n * 20 - 1]));
+    return context ? vq_quantizer_save(context, quantizer, "quantizer.") : VQ_E_CANCELLED;
+}
+
+/* Does the model hold every tensor of the other set? */
+static int holds(const vq_tensors *model, const vq_tensors *other)
+{
+    int same = 1;
+    for (size_t i = 0; i < vq_tensors_count(other); i++) {
+        const vq_tensor *a = vq_tensors_at(other, i), *b = vq_tensors_find(model, a->name);
+        assert_non_null(b);
+        assert_int_equal(a->count, b->count);
+        same &= !memcmp(a->data, b->data, a->count * vq_dtype_size(a->dtype));
+    }
+    return same;
+}
+
+/* The quantizer that is shown is the one that is written; the recipe's options are the defaults, and others make another model. */
+static void test_options_of_training_together(void **state)
+{
+    (void)state;
+    vq_codec_train_opts opts = small(0);
+    vq_tensors *recipe = train(0), *model, *shown;
+    opts.beam = 2;
+    opts.refits = 6;
+    opts.lambda = 0.01f;
+    opts.trained = on_trained;
+    for (int other = 0; other < 4; other++) {
+        opts.beam = other == 1 ? 5 : 2;
+        opts.refits = other == 2 ? 1 : 6;
+        opts.lambda = other == 3 ? -1 : 0.01f;
+        assert_ok(vq_tensors_create(&shown));
+        opts.context = shown;
+        assert_ok(vq_codec_train(&model, "image", &pictures, &opts));
+        assert_true(holds(model, shown));
+        assert_int_equal(holds(recipe, shown), !other);
+        vq_tensors_free(model);
+        vq_tensors_free(shown);
+    }
+    vq_tensors_free(recipe);
+    opts.context = NULL;
+    assert_status(VQ_E_CANCELLED, vq_codec_train(&model, "image", &pictures, &opts));
+    opts.beam = VQ_MAX_BEAM + 1;
+    assert_status(VQ_E_ARG, vq_codec_train(&model, "image", &pictures, &opts));
+    opts.beam = 0;
+    opts.lambda = NAN;
+    assert_status(VQ_E_ARG, vq_codec_train(&model, "image", &pictures, &opts));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_options_of_training_together),
         cmocka_unit_test(training_does_not_depend_on_threads),
         cmocka_unit_test(files_do_not_depend_on_threads_or_kernels),
         cmocka_unit_test(larger_lambda_is_a_smaller_file),
