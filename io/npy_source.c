@@ -144,7 +144,7 @@ static vq_status take_shape(npy_file *f, uint32_t ndim, const size_t *shape)
                         ndim == 1 ? "" : "s");
     const size_t d = shape[ndim - 1];
     if (!d || d > UINT32_MAX)
-        return vqi_fail(VQ_E_UNSUPPORTED, "rows of %zu numbers", d);
+        return vqi_fail(VQ_E_UNSUPPORTED, "rows of %zu numbers (1 to 4294967295)", d);
     f->d = (uint32_t)d;
     for (uint32_t i = 0; i + 1 < ndim; i++)
         if (!vqi_mul(&f->n, f->n, shape[i]))

@@ -52,8 +52,8 @@ static vq_status resolve_fsq(training *t)
     if (!numbers)
         return vqi_fail(VQ_E_ARG, "vq_scalar_train_opts.k is %u (at least %u)", o->k, least);
     if (o->bins && numbers * o->levels > t->d)
-        return vqi_fail(VQ_E_ARG, "%u bins for each level are %u, more than the %u dimensions",
-                        numbers, numbers * o->levels, t->d);
+        return vqi_fail(VQ_E_ARG, "%u bins on each of %u levels are more than the %u dimensions",
+                        numbers, o->levels, t->d);
     t->components = numbers * o->levels < t->d ? numbers * o->levels : t->d;
     return VQ_OK;
 }
@@ -66,9 +66,10 @@ static vq_status resolve_lfq(training *t)
     if ((uint32_t)1 << t->bits != k || k < 2)
         return vqi_fail(VQ_E_ARG, "vq_scalar_train_opts.k is %u (a power of 2, 2 to 2^31)", k);
     if ((uint64_t)t->bits * levels > t->d)
-        return vqi_fail(VQ_E_ARG,
-                        "%u bits for each level are %u, more than the %u dimensions (one for each)",
-                        t->bits, t->bits * levels, t->d);
+        return vqi_fail(
+            VQ_E_ARG,
+            "%u bits on each of %u levels are more than the %u dimensions (one for each bit)",
+            t->bits, levels, t->d);
     t->components = t->bits * levels;
     return VQ_OK;
 }

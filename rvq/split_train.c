@@ -61,11 +61,14 @@ static vq_status resolve(training *t, const float *x, size_t n, uint32_t d,
                         "vq_split_train_opts.semantic: metric %s (outputs that add up "
                         "are euclidean)",
                         vq_metric_name(t->semantic.metric));
-    if (same && (d < 2 || d > VQ_PROJECTED_MAX_DIM || o->semantic_dim >= d))
+    if (same && (d < 2 || d > VQ_PROJECTED_MAX_DIM))
         return vqi_fail(VQ_E_ARG,
-                        "vq_split_train_opts.semantic_dim is %u of %u dimensions (each part needs "
-                        "one, and %d are the most)",
-                        o->semantic_dim, d, VQ_PROJECTED_MAX_DIM);
+                        "rows of %u numbers cannot be shared out between two parts side by side (2 "
+                        "to %d)",
+                        d, VQ_PROJECTED_MAX_DIM);
+    if (same && o->semantic_dim >= d)
+        return vqi_fail(VQ_E_ARG, "vq_split_train_opts.semantic_dim is %u of %u (leave some)",
+                        o->semantic_dim, d);
     t->x = x;
     t->n = n;
     t->d = d;

@@ -9,6 +9,8 @@
 #include "io/npy.h"
 #include "io/safetensors.h"
 #include "rvq/multiscale.h"
+#include "rvq/projected.h"
+#include "rvq/split.h"
 #include "vqinfo.h"
 
 typedef struct range {
@@ -113,6 +115,18 @@ static uint32_t levels_of(uint32_t k[VQ_MAX_LEVELS], const vq_quantizer *quantiz
     return levels;
 }
 
+/* "projected (fsq)", "split (flat + residual)" */
+static void describe_kind(char out[64], const vq_quantizer *q)
+{
+    const vq_quantizer *inner = vq_projected_inner(q);
+    snprintf(out, 64, "%s", vq_quantizer_kind(q));
+    if (inner)
+        snprintf(out, 64, "%s (%s)", vq_quantizer_kind(q), vq_quantizer_kind(inner));
+    if (vq_split_parts(q) == 2)
+        snprintf(out, 64, "%s (%s + %s)", vq_quantizer_kind(q),
+                 vq_quantizer_kind(vq_split_part(q, 0)), vq_quantizer_kind(vq_split_part(q, 1)));
+}
+
 static void tell_multiscale(const vqinfo_file *file, const vq_multiscale *m)
 {
     const vq_multiscale_design *design = vq_multiscale_get_design(m);
@@ -177,9 +191,10 @@ static void tell_model(const vqinfo_file *file, const model *m)
     if (m->multiscale)
         tell_multiscale(file, m->multiscale);
     if (quantizer) {
-        char text[CLI_K_SIZE];
+        char text[CLI_K_SIZE], kind[64];
         cli_describe_levels(text, levels, k);
-        printf("  %-10s %s, %s, dimension %u\n", "quantizer", vq_quantizer_kind(quantizer), text,
+        describe_kind(kind, quantizer);
+        printf("  %-10s %s, %s, dimension %u\n", "quantizer", kind, text,
                vq_quantizer_dim(quantizer));
     }
 }

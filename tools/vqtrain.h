@@ -68,7 +68,8 @@ typedef struct vqtrain_run {
     const vqtrain_settings *settings;
     const cli_paths *inputs;
     cli_progress progress;
-    uint32_t clock; /**< the level whose time `progress` takes, from 1; 0 = none */
+    uint32_t over, iteration; /**< k-means that are over; how far the one at work is */
+    uint32_t clock;           /**< the level whose time `progress` takes, from 1; 0 = none */
 
     const float *teacher; /**< a row for each row of the features; NULL = none */
     uint32_t teacher_dim; /**< floats of its rows */

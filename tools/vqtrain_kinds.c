@@ -11,7 +11,7 @@
 struct vqtrain_kind {
     const char *name;
     uint32_t takes;  /* VQTRAIN_ bits */
-    uint32_t levels; /* that it has unless --levels says */
+    uint32_t levels; /* that it has unless --levels says; 0 = the data say */
     int in_memory;
     vq_status (*train)(vqtrain_run *run, vq_quantizer **out, const vq_source *rows);
 };
@@ -131,7 +131,7 @@ static const vqtrain_kind kinds[] = {
     {"rvq", ANY_RESIDUAL | VQTRAIN_SHARED | VQTRAIN_LAMBDA, 4, 1, train_rvq},
     {"pq", ANY_RESIDUAL | VQTRAIN_PARTS, 1, 1, train_pq},
     {"split", ANY_RESIDUAL | VQTRAIN_SPLIT_INPUT | VQTRAIN_TEACHER, 4, 1, train_split},
-    {"multiscale", ANY_KMEANS | VQTRAIN_SHARED | VQTRAIN_SCALES, 1, 1, NULL},
+    {"multiscale", ANY_KMEANS | VQTRAIN_SHARED | VQTRAIN_SCALES, 0, 1, NULL},
     {"fsq", VQTRAIN_K | VQTRAIN_LEVELS | VQTRAIN_BINS | VQTRAIN_BOUND, 1, 1, train_fsq},
     {"lfq", VQTRAIN_K | VQTRAIN_LEVELS | VQTRAIN_ITERATIONS, 1, 1, train_lfq},
     {"bsq", VQTRAIN_K | VQTRAIN_LEVELS | VQTRAIN_ITERATIONS, 1, 1, train_bsq},
@@ -203,14 +203,20 @@ int vqtrain_resolve(vqtrain_settings *s, const cli_common *common)
     }
     if (s->given & VQTRAIN_K & s->kind->takes && s->bin_count)
         return cli_usage(common, "--bins says what --k would (give one of them)");
-    if (!(s->kind->takes & VQTRAIN_BINS) && s->k > 1u << 24)
+    const int has_codebook = (s->kind->takes & VQTRAIN_TOLERANCE) != 0;
+    if (has_codebook && s->k > 1u << 24)
         return cli_usage(common, "--k: %u is more than 16777216", s->k);
     s->levels = s->levels ? s->levels : s->kind->levels;
-    if ((s->kind->train == train_lfq || s->kind->train == train_bsq) && (s->k & (s->k - 1)))
-        return cli_usage(common, "--k: %u is not a power of 2 (%s has a sign for each bit)", s->k,
-                         s->kind->name);
+    const int signs = s->kind->train == train_lfq || s->kind->train == train_bsq;
+    if (signs && s->k && (s->k == 1 || (s->k & (s->k - 1))))
+        return cli_usage(common,
+                         "--k: %u is not a power of 2, from 2 on (%s says a sign with each bit)",
+                         s->k, s->kind->name);
+    const uint32_t least = s->bound == VQ_FSQ_TANH ? 3 : 2;
+    if (s->kind->train == train_fsq && s->k && s->k < least)
+        return cli_usage(common, "--k: %u is too few for fsq (%u or more)", s->k, least);
     for (uint32_t i = 0; i < s->bin_count; i++)
-        if (s->bins[i] < (s->bound == VQ_FSQ_TANH ? 3 : 2))
+        if (s->bins[i] < least)
             return cli_usage(common, "--bins: %u is too few (%s: 3 or more, others 2)", s->bins[i],
                              vq_fsq_bound_name(VQ_FSQ_TANH));
     if (s->kind->train == train_split && s->levels < 2)

@@ -5,7 +5,10 @@
 static int on_progress(void *context, const vq_kmeans_progress *progress)
 {
     vqtrain_run *run = context;
-    return vqtrain_progress(run, run->levels, progress);
+    if (progress->iteration < run->iteration) /* not every kind says when a level is done */
+        run->over++;
+    run->iteration = progress->iteration;
+    return vqtrain_progress(run, run->levels > run->over ? run->levels : run->over, progress);
 }
 
 vq_kmeans_opts vqtrain_kmeans_opts(vqtrain_run *run)

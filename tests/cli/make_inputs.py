@@ -73,6 +73,7 @@ def write_all(folder):
         "wide.npy": npy((10, 5), 3),
         "nan.npy": npy((50, 4), 4, damage=41),
         "none.npy": npy((0, 4), 5),
+        "column.npy": npy((300, 1), 5),
         "line.npy": npy((7,), 5),
         "teacher.npy": npy((300, 2), 6),
         "grids.npy": npy((9, 4, 6, 3), 7),
