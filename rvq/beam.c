@@ -44,7 +44,9 @@ static size_t lay_out(vqi_beam_block *b, char *at, const search *s)
                           .levels = s->levels,
                           .beam = s->beam,
                           .tables = s->tables,
-                          .scored_rows = scored};
+                          .scored_rows = scored,
+                          .root_rows = rows < VQI_MOST_ROOTS ? rows : VQI_MOST_ROOTS};
+    const size_t roots = b->root_rows, direct = scored * widest, by_tables = roots * VQI_COLUMNS;
 #define PART(pointer, count)                                                                       \
     do {                                                                                           \
         (pointer) = at ? (void *)(at + size) : NULL;                                               \
@@ -62,13 +64,20 @@ static size_t lay_out(vqi_beam_block *b, char *at, const search *s)
     PART(b->next_residuals, rows * beam * d);
     PART(b->next_codes, rows * beam * levels);
     PART(b->gathered, scored * d);
-    PART(b->scores, scored * widest);
-    PART(b->sums, beam * widest);
-    PART(b->stack, levels * widest);
+    PART(b->scores, direct > by_tables ? direct : by_tables);
+    PART(b->sums, beam * VQI_COLUMNS);
+    PART(b->stack, levels * VQI_COLUMNS);
     PART(b->folded, beam * VQI_FOLD);
-    PART(b->errors, widest / VQI_GROUP);
-    PART(b->least, widest / VQI_GROUP);
-    PART(b->places, widest);
+    PART(b->found, roots);
+    PART(b->scales, roots);
+    PART(b->roots, roots);
+    PART(b->root_block.centred, roots * d + VQI_LANES);
+    PART(b->root_block.square, roots);
+    PART(b->root_block.error, roots);
+    PART(b->root_block.unit, roots);
+    b->root_block.packed = at ? at + size : NULL;
+    size += padded(roots * ((d + 31) / 32 * 32) * sizeof(int16_t));
+    PART(b->zeros, d);
 #undef PART
     b->shortlist = at ? at + size : NULL;
     return size + shortlist;
@@ -121,6 +130,8 @@ static bool begin(vqi_beam_block *b, const search *s, const float *x)
     const vqi_beam_ops *ops = vqi_beam_ops_now();
     if (!s->contract->all_finite(x, b->rows * d))
         return false;
+    b->x = x;
+    memset(b->zeros, 0, d * sizeof(float));
     memset(b->next_residuals, 0, d * sizeof(float)); /* what the first "residual" leaves out */
     for (size_t r = 0; r < b->rows; r++) {
         b->squares[r * beam] = ops->move_on(b->residuals + r * beam * d, x + r * d,
@@ -189,12 +200,16 @@ void vqi_beam_move_on(vqi_beam_block *b, size_t r, const vqi_beam_level *level,
 /* What the level's searches share. */
 static vqi_beam_level open_level(vqi_beam_block *b, const search *s, uint32_t l)
 {
-    vqi_beam_level level = {.number = l, .codebook = s->q->codebooks[l], .ops = vqi_beam_ops_now()};
+    vqi_beam_level level = {.number = l,
+                            .codebook = s->q->codebooks[l],
+                            .codebooks = s->q->codebooks,
+                            .ops = vqi_beam_ops_now()};
     const vq_codebook *codebook = level.codebook;
     level.kernels = vqi_nearest_kernels(codebook, s->rows * s->beam);
     level.score = level.ops->score;
 #if defined(__x86_64__)
-    if (vq_cpu_flags() & VQ_CPU_VNNI && level.kernels.coarse && codebook->coarse[VQI_BYTES].data) {
+    level.use_words = (vq_cpu_flags() & VQ_CPU_VNNI) != 0;
+    if (level.use_words && level.kernels.coarse && codebook->coarse[VQI_BYTES].data) {
         level.coarse = &vqi_filter_bytes;
         level.score = vqi_beam_score_vnni;
     }

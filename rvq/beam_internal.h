@@ -9,6 +9,7 @@
 #define RVQ_BEAM_INTERNAL_H
 
 #include <math.h>
+#include <stdbool.h>
 
 #include "rvq/beam_kernels_internal.h"
 #include "rvq/residual_internal.h"
@@ -30,10 +31,12 @@ typedef struct vqi_picks {
 typedef struct vqi_beam_level {
     uint32_t number;
     const vq_codebook *codebook;
-    const float *costs; /* K: lambda times the bits of each code; NULL = 0 */
+    vq_codebook *const *codebooks; /* of all levels */
+    const float *costs;            /* K: lambda times the bits of each code; NULL = 0 */
     vqi_kernels kernels;
     const vqi_beam_ops *ops;
     vqi_beam_score *score;
+    bool use_words;           /* of the tables */
     const vqi_filter *coarse; /* whose rows `score` reads; NULL = the centred rows */
     const float *penalties;   /* padded_k: half the costs, in the order of places; NULL = 0 */
     double largest_penalty;
@@ -47,34 +50,67 @@ typedef struct vqi_prefixes {
     const float *squares; /* |r'|^2, r' = r - the level's centre, at most d additions deep */
 } vqi_prefixes;
 
-/** How good the codes of a level are for each prefix of one vector, inexactly. */
-typedef struct vqi_scored {
-    const int16_t *scores; /* count x padded_k, in units: r'.c' - |c'|^2 / 2 - cost / 2 */
-    int16_t *folded;       /* count x VQI_FOLD: the largest of the columns; destroyed */
-    const int *errors;     /* of each group: the units that they may be off, at most 2^16 */
-    int16_t *least;        /* of each group, to write on */
-    uint32_t *places;      /* padded_k, to write on */
+enum {
+    VQI_COLUMNS =
+        256, /* places that are scored at once: what a level needs of them stays in the level-2 cache */
+    VQI_MOST_ROOTS = 256,     /* vectors for which these are */
+    VQI_FOUND = 512,          /* candidates of a vector, at most */
+    VQI_ANYTHING = -(1 << 20) /* less than any score */
+};
+
+/** How to judge the scores of one vector. They are whole numbers of `unit`: r'.c' - |c'|^2 / 2 - cost / 2. */
+typedef struct vqi_scale {
     double unit;
-} vqi_scored;
+    int error; /* the units that a score may be too small */
+    int slack; /* the units below the last pick at which collecting stops; any would be right */
+    /* Of each prefix: how much better its codes must be than those of the first one, in units. */
+    int shifts[VQ_MAX_BEAM];
+} vqi_scale;
+
+/** The candidates of one vector, of those places that were looked at: all whose score less the shift is at least `cut`. */
+typedef struct vqi_found {
+    uint32_t count;
+    int cut, largest;
+    bool begun, full;
+    int16_t scores[VQI_FOUND]; /* less the shifts, saturated */
+    uint32_t places[VQI_FOUND];
+    uint8_t prefixes[VQI_FOUND];
+} vqi_found;
 
 /** Inner products of the centred codewords of different levels, in the levels' units. */
 struct vqi_beam_tables {
     struct {
         double unit;
-        double sum;       /* what the scores of two prefixes may differ by */
         double row_error; /* of a row of a table */
         double norms;     /* twice the sum of the earlier levels' largest norms */
+        double centres;   /* the sum of |centre| up to this level */
+        vqi_beam_words words;
     } level[VQ_MAX_LEVELS];
-    /* rows[l][j] : K_j x padded_k of level l; NULL unless j < l. */
+    /* rows[l][j]: padded_k / VQI_COLUMNS (rounded up) blocks of K_j x VQI_COLUMNS (or what is left) of level l; NULL unless
+     * j < l. */
     int16_t *rows[VQ_MAX_LEVELS][VQ_MAX_LEVELS];
     float *zeros, *centred; /* while they are made */
 };
 
 /** The contract on every prefix and every codeword: the reference, and for what no filter can take. */
 void vqi_beam_scan(vqi_picks *picks, const vqi_beam_level *level, const vqi_prefixes *prefixes);
-/** The same picks, from scores. */
-void vqi_beam_select(vqi_picks *picks, const vqi_beam_level *level, const vqi_prefixes *prefixes,
-                     const vqi_scored *scored);
+/** Fill in the shifts of a scale and its slack. */
+void vqi_beam_set_scale(vqi_scale *scale, const vqi_beam_level *level,
+                        const vqi_prefixes *prefixes);
+/** Look at the places from `first` on: scores of `count` prefixes x `columns` at this stride; folded: count x VQI_FOLD, to
+ *  work on. */
+void vqi_beam_collect(vqi_found *found, const vqi_beam_level *level, const vqi_scale *scale,
+                      uint32_t room, uint32_t count, const int16_t *scores, size_t stride,
+                      size_t first, size_t columns, int16_t *folded);
+/** The same picks as vqi_beam_scan(), from what was found at all places. @return false if that does not suffice. */
+bool vqi_beam_select(vqi_picks *picks, const vqi_beam_level *level, const vqi_prefixes *prefixes,
+                     const vqi_scale *scale, vqi_found *found);
+
+/** Of a vector that is scored by tables: what all its prefixes have in common. */
+typedef struct vqi_root {
+    uint32_t common; /* first codes */
+    int shift; /* a unit is that of the tables times 2^shift; below 0 = it does not go by tables */
+} vqi_root;
 
 /** What one thread works on. Of each vector there is room for `beam` prefixes in order of rank. */
 typedef struct vqi_beam_block {
@@ -82,6 +118,7 @@ typedef struct vqi_beam_block {
     size_t rows;
     uint32_t prefixes; /* of each vector, now */
     const vqi_beam_tables *tables;
+    const float *x;         /* rows x d */
     float *residuals;       /* rows x beam x d */
     float *rates, *squares; /* rows x beam */
     float *reach;           /* rows: not below |r| of any prefix of levels 1 and on */
@@ -94,16 +131,19 @@ typedef struct vqi_beam_block {
     float *next_residuals;
     uint32_t *next_codes;
     /* Of a level: */
-    size_t scored_rows; /* that are scored at once */
+    size_t scored_rows; /* that are scored at once, directly ... */
+    size_t root_rows;   /* ... or by tables */
     float *gathered;    /* scored_rows x d */
     void *shortlist;
-    int16_t *scores; /* scored_rows x padded_k */
-    int16_t *sums;   /* beam x padded_k */
-    int16_t *stack;  /* (levels + 1) x padded_k */
-    int16_t *folded; /* beam x VQI_FOLD */
-    int *errors;     /* of each group */
-    int16_t *least;  /* of each group */
-    uint32_t *places;
+    int16_t *scores;  /* scored_rows x padded_k, or root_rows x VQI_COLUMNS */
+    int16_t *sums;    /* beam x VQI_COLUMNS */
+    int16_t *stack;   /* levels x VQI_COLUMNS */
+    int16_t *folded;  /* beam x VQI_FOLD */
+    vqi_found *found; /* root_rows */
+    vqi_scale *scales;
+    vqi_root *roots;
+    vqi_block root_block; /* root_rows */
+    float *zeros;         /* d */
 } vqi_beam_block;
 
 /** Let every vector of the block have its picks at this level: calls move_on() for each. */
@@ -112,6 +152,9 @@ void vqi_beam_search_level(vqi_beam_block *b, const vqi_beam_level *level, uint3
 /** The picks of vector r become its prefixes; `next` is the next level's codebook, NULL at the last level. */
 void vqi_beam_move_on(vqi_beam_block *b, size_t r, const vqi_beam_level *level,
                       const vqi_picks *picks, const vq_codebook *next);
+
+/** @return not below |centre|. */
+double vqi_beam_centre_norm(const vq_codebook *codebook);
 
 /** The kernels that vq_cpu_flags() allows now. */
 const vqi_beam_ops *vqi_beam_ops_now(void);

@@ -16,37 +16,54 @@ enum {
 };
 
 /**
- * Score every codeword: out[r][p] = (x'.c'(p) + start[p] - penalties[p]) per_unit[r] to the nearest whole number: rows x padded_k.
- * What it says of the sum is as good as the filter whose rows it reads. Places that were added become VQI_ADDED if their start is -infinity. penalties NULL = 0.
+ * Score the codewords at `count` places from `first` on, whole groups: out[r stride + p - first] = (x'.c'(p) + start[p] -
+ * penalties[p]) per_unit[r] to the nearest whole number, saturated. What it says of the sum is as good as the rows that it
+ * reads. Places that were added become VQI_ADDED if their start is -infinity. penalties NULL = 0.
  */
-typedef void vqi_beam_score(int16_t *out, const vqi_block *block, const vq_codebook *codebook,
+typedef void vqi_beam_score(int16_t *out, size_t stride, const vqi_block *block,
+                            const vq_codebook *codebook, size_t first, size_t count,
                             const float *start, const float *penalties, const float *per_unit);
 
 typedef struct vqi_beam_ops {
     vqi_beam_score *score; /* reads the centred rows */
-    /* out = from + row, and from - row; count is a multiple of 64. */
-    void (*add)(int16_t *out, const int16_t *from, const int16_t *row, size_t count);
-    /* The same, with the largest of the columns i, i + 64, i + 128 ... of what comes out. `next` is fetched
-     * meanwhile. */
-    void (*subtract)(int16_t *out, int16_t folded[VQI_FOLD], const int16_t *from,
-                     const int16_t *row, const int16_t *next, size_t count);
+    /* out = from - (row >> shift), rounded down and saturated; count is a multiple of 64. `next` is fetched meanwhile. */
+    void (*subtract)(int16_t *out, const int16_t *from, const int16_t *row, int shift,
+                     const int16_t *next, size_t count);
+    /* The largest of the columns i, i + 64, i + 128 ... */
     void (*fold)(int16_t folded[VQI_FOLD], const int16_t *values, size_t count);
     /* values -= by, saturated. @return the largest. */
     int (*lower)(int16_t *values, int16_t by, size_t count);
     /* @return how many values are at least `least`; count is a multiple of 64. */
     size_t (*count)(const int16_t *values, int16_t least, size_t count);
-    /* The places of the values from least[g] (of their group g) to `most`. @return how many. */
-    size_t (*find)(uint32_t *places, const int16_t *values, const int16_t *least, int16_t most,
-                   size_t count);
+    /* The places of the values that are at least `least`. @return how many. */
+    size_t (*find)(uint32_t *places, const int16_t *values, int16_t least, size_t count);
     /* to = from - codeword, to the bit. @return |to - centre|^2. */
     float (*move_on)(float *to, const float *from, const float *codeword, const float *centre,
                      size_t d);
 } vqi_beam_ops;
 
+/** A level's c' in words of 16 bits: groups of ceil(d/2) x 64 x 2, in steps of largest_norm / VQI_WORD_STEPS. */
+typedef struct vqi_beam_words {
+    int16_t *packed;
+    float step;
+    double error; /* not below |c' - what its words stand for|, for any codeword */
+} vqi_beam_words;
+
+enum { VQI_WORD_STEPS = 32000 }; /* of a norm: the products of two rows of them stay in 31 bits */
+
 extern const vqi_beam_ops vqi_beam_portable;
 #if defined(__x86_64__)
 extern const vqi_beam_ops vqi_beam_avx2, vqi_beam_avx512;
 extern vqi_beam_score vqi_beam_score_vnni; /* reads the rows as vqi_filter_bytes packs them */
+/* @return 16-bit words that a packed row takes, a multiple of 32. */
+size_t vqi_beam_row_words(uint32_t d);
+/* Fill in packed, unit and error (here the norm of x' - p) from the centred rows and their squares. */
+void vqi_beam_pack_words(vqi_block *block, const vq_codebook *codebook,
+                         const vqi_beam_words *words);
+/* As vqi_beam_score, from words. */
+void vqi_beam_score_words(int16_t *out, size_t stride, const vqi_block *block,
+                          const vq_codebook *codebook, const vqi_beam_words *words, size_t first,
+                          size_t count, const float *penalties, const float *per_unit);
 #endif
 
 #endif

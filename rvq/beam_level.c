@@ -2,14 +2,19 @@
 /*
  * The scores of one level's codes for the prefixes of a block of vectors.
  *
- * Directly: every residual is filtered like a vector of its own. By tables: only the best prefix of a vector is, and the
- * scores of the others follow from inner products of codewords, since with v_j the centred codeword of code j of prefix a
- * and w_j that of prefix b, r'_b.c' = r'_a.c' + sum (v_j - w_j).c' in exact arithmetic. Codes that all prefixes of a vector
- * share drop out, and what several prefixes share is added once: a walk over the tree of prefixes.
+ * Directly: every residual is filtered like a vector of its own. By tables: only the root of a vector's prefixes is, the
+ * residual that their common first codes leave, and their scores follow from inner products of codewords, since with w_j the
+ * centred codeword of code j of a prefix r'.c' = root'.c' - sum w_j.c' in exact arithmetic; from root' the centres of their
+ * levels are taken once for all. What several prefixes share is
+ * subtracted once: a walk over the tree of prefixes. It is done for some columns of all vectors before the next, so that these
+ * columns of the tables stay in the cache.
  *
  * What that is off: the filter's own bound (nearest_shortlist.c), half a unit of the score and of each row of a table with
  * the table's rounding, and what float32 residuals differ from the exact ones: every subtraction rounds its result, by at
- * most u |r|, in both prefixes, and so do the centring of the two residuals and of the codewords.
+ * most u |r|, and so do the centring of the two residuals and of the codewords.
+ *
+ * Scores are saturated. At the lower end that makes them too large, which is harmless: so may they be. At the upper end none is:
+ * r'.c' - |c'|^2 / 2 is at most |r'|^2 / 2, for the root as for what any prefix had left, and the unit is chosen by that.
  */
 #include <math.h>
 #include <string.h>
@@ -21,6 +26,8 @@ enum { FILTER_FROM = 16 };
 
 /* Scores are at most so many units, so that sums stay in 16 bits with their rounding. */
 #define MOST_UNITS 32000
+/* With more units of error the scores of the tables say little, and might be saturated. */
+#define MOST_ERROR 500
 
 static vqi_prefixes prefixes_of(const vqi_beam_block *b, size_t r)
 {
@@ -46,23 +53,30 @@ static double largest_score(const vqi_beam_level *level, const vqi_block *block,
     return ((norm + largest / 2) * largest + level->largest_penalty) * (1 + 0x1p-10) + 0x1p-100;
 }
 
-/* Of each group, in units: what the filter's scores of the rows from r up to `end` may be off, and `more`. */
-static void find_errors(vqi_beam_block *b, const vqi_beam_level *level, const vqi_bound *bound,
-                        size_t r, size_t end, double more, double unit)
+/* In units: what the filter's scores of the rows from r up to `end` may be off, and `more`; at most 2^16. */
+static int find_error(const vqi_beam_level *level, const vqi_bound *bound, size_t r, size_t end,
+                      double more, double unit)
 {
     const size_t groups = level->codebook->padded_k / VQI_GROUP;
-    const float per_unit = (float)((1 + 0x1p-10) / unit), rest = (float)(more / unit) + 2;
-    for (size_t g = 0; g < groups; g++)
-        b->errors[g] = 0;
-    for (; r < end; r++) {
-        const float error = bound->error[r] * per_unit, read = bound->read[r] * per_unit,
-                    constant = bound->rest[r] * per_unit + rest;
-        for (size_t g = 0; g < groups; g++) {
-            const float units = error * bound->norm[g] + read * bound->code_error[g] + constant;
-            const int whole = units < 65535 ? (int)units : 65536;
-            b->errors[g] = whole > b->errors[g] ? whole : b->errors[g];
-        }
+    float norm = 0, code_error = 0, most = 0;
+    for (size_t g = 0; g < groups; g++) {
+        norm = fmaxf(norm, bound->norm[g]);
+        code_error = fmaxf(code_error, bound->code_error[g]);
     }
+    for (; r < end; r++)
+        most = fmaxf(most, bound->error[r] * norm + bound->read[r] * code_error + bound->rest[r]);
+    const double units = (most * (1 + 0x1p-10) + more) / unit + 2;
+    return units < 65535 ? (int)units : 65536;
+}
+
+/* Scan if what was found does not suffice. */
+static void pick(vqi_beam_block *b, const vqi_beam_level *level, size_t r, vqi_picks *picks,
+                 const vqi_scale *scale, vqi_found *found, const vq_codebook *next)
+{
+    const vqi_prefixes prefixes = prefixes_of(b, r);
+    if (!vqi_beam_select(picks, level, &prefixes, scale, found))
+        vqi_beam_scan(picks, level, &prefixes);
+    vqi_beam_move_on(b, r, level, picks, next);
 }
 
 /* Vectors `first` and on, `count` of them, every prefix by itself. */
@@ -87,105 +101,180 @@ static void search_directly(vqi_beam_block *b, const vqi_beam_level *level, size
             per_unit[i * n + p] = inverse;
     }
     if (list)
-        level->score(b->scores, vqi_shortlist_block(list), level->codebook, level->codebook->start,
-                     level->penalties, per_unit);
+        level->score(b->scores, stride, vqi_shortlist_block(list), level->codebook, 0, stride,
+                     level->codebook->start, level->penalties, per_unit);
     for (size_t i = 0; i < count; i++) {
         const vqi_prefixes prefixes = prefixes_of(b, first + i);
-        const vqi_scored scored = {
-            b->scores + i * n * stride, b->folded, b->errors, b->least, b->places, unit[i]};
         if (!(unit[i] > 0)) {
             scan(b, level, first + i, picks, next);
             continue;
         }
-        for (size_t p = 0; p < n; p++)
-            level->ops->fold(b->folded + p * VQI_FOLD, scored.scores + p * stride, stride);
-        find_errors(b, level, vqi_shortlist_bound(list), i * n, (i + 1) * n, 0.6 * unit[i],
-                    unit[i]);
-        vqi_beam_select(picks, level, &prefixes, &scored);
-        vqi_beam_move_on(b, first + i, level, picks, next);
+        vqi_scale scale = {.unit = unit[i]};
+        scale.error = find_error(level, vqi_shortlist_bound(list), i * n, (i + 1) * n,
+                                 0.6 * unit[i], unit[i]);
+        scale.slack = 2 * scale.error;
+        vqi_beam_set_scale(&scale, level, &prefixes);
+        b->found[0].begun = false;
+        vqi_beam_collect(&b->found[0], level, &scale, picks->room, (uint32_t)n,
+                         b->scores + i * n * stride, stride, 0, stride, b->folded);
+        pick(b, level, first + i, picks, &scale, &b->found[0], next);
     }
 }
 
-/* The sums of all prefixes of vector r from the scores of its best. @return how many rows of tables one took, at most. */
-static uint32_t walk_tree(vqi_beam_block *b, const vqi_beam_level *level, size_t r,
-                          const int16_t *scores)
+/* b->sums, `width` columns from `first` on, of all prefixes of vector r, from the scores of their root. */
+static void walk_tree(vqi_beam_block *b, const vqi_beam_level *level, size_t r,
+                      const vqi_root *root, const int16_t *scores, size_t first, size_t width)
 {
-    const size_t stride = level->codebook->padded_k, at = r * b->beam;
-    const uint32_t l = level->number;
+    const size_t at = r * b->beam;
+    const uint32_t l = level->number, common = root->common;
     const uint8_t *order = b->order + at, *shared = b->shared + at;
     const uint32_t *codes = b->codes + at * b->levels;
-    int16_t *const *tables = b->tables->rows[l];
-    uint32_t common = l;
-    for (uint32_t i = 1; i < b->prefixes; i++)
-        common = shared[i] < common ? shared[i] : common;
-    /* stack[j]: the scores that the first j codes of the prefix at hand give. */
-    int16_t *root = b->stack + common * stride;
+    const int16_t *tables[VQ_MAX_LEVELS];
     for (uint32_t j = common; j < l; j++)
-        level->ops->add(root, j > common ? root : scores, tables[j] + codes[j] * stride, stride);
+        tables[j] = b->tables->rows[l][j] + first * level->codebooks[j]->k;
     for (uint32_t i = 0; i < b->prefixes; i++) {
         const uint32_t rank = order[i];
         const uint32_t *path = codes + (size_t)rank * b->levels;
         const uint32_t *after =
             i + 1 < b->prefixes ? codes + (size_t)order[i + 1] * b->levels : path;
         const uint32_t turn = i + 1 < b->prefixes ? shared[i + 1] : l - 1;
-        int16_t *folded = b->folded + (size_t)rank * VQI_FOLD;
+        /* stack[j]: the scores that the first j codes of the prefix at hand leave. */
         for (uint32_t j = i ? shared[i] : common; j < l; j++)
-            level->ops->subtract(j + 1 < l ? b->stack + (j + 1) * stride : b->sums + rank * stride,
-                                 folded, b->stack + j * stride, tables[j] + path[j] * stride,
-                                 j + 1 < l ? tables[j + 1] + path[j + 1] * stride
-                                           : tables[turn] + after[turn] * stride,
-                                 stride);
+            level->ops->subtract(j + 1 < l ? b->stack + (j + 1) * VQI_COLUMNS
+                                           : b->sums + rank * VQI_COLUMNS,
+                                 j > common ? b->stack + j * VQI_COLUMNS : scores,
+                                 tables[j] + path[j] * width, root->shift,
+                                 j + 1 < l ? tables[j + 1] + path[j + 1] * width
+                                           : tables[turn] + after[turn] * width,
+                                 width);
     }
-    return 2 * (l - common);
 }
 
-/* Of all prefixes but the best: what float32 residuals are off, as the top of the file says. */
-static double rounding(const vqi_beam_block *b, const vqi_beam_level *level, size_t r)
+/* What float32 residuals are off, as the top of the file says. `root` is what the root's centring is off, over u. */
+static double rounding(const vqi_beam_block *b, const vqi_beam_level *level, size_t r, double root)
 {
     double square = 0;
     for (uint32_t p = 0; p < b->prefixes; p++)
         square = fmax(square, b->squares[r * b->beam + p]);
-    const double steps = 2.0 * level->number * b->reach[r] + 2 * sqrt(square) +
+    const double steps = level->number * (double)b->reach[r] + 2 * sqrt(square) + root +
                          b->tables->level[level->number].norms;
     return steps * level->codebook->largest_norm * 0x1.01p-24;
+}
+
+/* The root of vector r, row i of b->root_block: the subtractions that its residuals went through too. */
+static void find_root(vqi_beam_block *b, const vqi_beam_level *level, size_t r, size_t i)
+{
+    const size_t d = b->d;
+    const uint8_t *shared = b->shared + r * b->beam;
+    const uint32_t *codes = b->codes + r * b->beam * b->levels;
+    uint32_t common = level->number;
+    for (uint32_t p = 1; p < b->prefixes; p++)
+        common = shared[p] < common ? shared[p] : common;
+    b->roots[i].common = common;
+    const float *from = b->x + r * d;
+    float *centred = b->root_block.centred + i * d;
+    for (uint32_t j = 0; j < common; j++) {
+        level->ops->move_on(centred, from, level->codebooks[j]->codewords + codes[j] * d, b->zeros,
+                            d);
+        from = centred;
+    }
+    for (uint32_t j = common; j <= level->number; j++) {
+        b->root_block.square[i] =
+            level->ops->move_on(centred, from, level->codebooks[j]->centre, b->zeros, d);
+        from = centred;
+    }
+}
+
+/* The unit of vector r and what its scores are off, of the root at row i of b->root_block. @return false if it cannot go by
+ * tables. */
+static bool set_scale(vqi_beam_block *b, const vqi_beam_level *level, size_t r, size_t i)
+{
+    const uint32_t common = b->roots[i].common, rows = level->number - common;
+    const double unit = b->tables->level[level->number].unit, d = b->d,
+                 norm = sqrt((double)b->root_block.square[i]) * (1 + 0x1p-10),
+                 largest = level->codebook->largest_norm * (1 + 0x1p-20),
+                 centres = b->tables->level[level->number].centres -
+                           (common ? b->tables->level[common - 1].centres : 0),
+                 farthest = fmax(norm, b->reach[r] + centres),
+                 most = (farthest * farthest / 2 + 0x1p-100) * (1 + 0x1p-8);
+    const vqi_beam_words *words = &b->tables->level[level->number].words;
+    vqi_scale *scale = &b->scales[i];
+    int shift = 0;
+    if (!(farthest + largest <= VQI_LARGEST_NORM && most <= MOST_UNITS * unit * 0x1p10))
+        return false;
+    scale->unit = unit;
+    for (; most > MOST_UNITS * scale->unit; shift++)
+        scale->unit *= 2;
+    double error = 2 * ((level->use_words ? 0 : d) + 24) * 0x1p-24 *
+                       ((norm + largest / 2) * largest + level->largest_penalty) +
+                   rows * b->tables->level[level->number].row_error +
+                   rounding(b, level, r, (rows + 1) * (norm + centres)) + 0.6 * scale->unit;
+    if (level->use_words)
+        error += b->root_block.error[i] * (largest + words->error) + norm * words->error;
+    if (!(error < MOST_ERROR * scale->unit))
+        return false;
+    b->roots[i].shift = shift;
+    scale->error = (int)(error / scale->unit) + 2;
+    scale->slack = 2 * scale->error + (int)rows;
+    const vqi_prefixes prefixes = prefixes_of(b, r);
+    vqi_beam_set_scale(scale, level, &prefixes);
+    return true;
+}
+
+/* Some columns of all vectors: their roots' scores, then what the tables make of them. */
+static void collect_columns(vqi_beam_block *b, const vqi_beam_level *level, size_t first,
+                            size_t count, uint32_t room, size_t place, size_t width,
+                            const float *per_unit)
+{
+#if defined(__x86_64__)
+    if (level->use_words)
+        vqi_beam_score_words(b->scores, width, &b->root_block, level->codebook,
+                             &b->tables->level[level->number].words, place, width, level->penalties,
+                             per_unit);
+    else
+#endif
+        level->ops->score(b->scores, width, &b->root_block, level->codebook, place, width,
+                          level->codebook->start, level->penalties, per_unit);
+    for (size_t i = 0; i < count; i++) {
+        if (b->roots[i].shift < 0)
+            continue;
+        walk_tree(b, level, first + i, &b->roots[i], b->scores + i * width, place, width);
+        vqi_beam_collect(&b->found[i], level, &b->scales[i], room, b->prefixes, b->sums,
+                         VQI_COLUMNS, place, width, b->folded);
+    }
 }
 
 static void search_by_tables(vqi_beam_block *b, const vqi_beam_level *level, size_t first,
                              size_t count, vqi_picks *picks, const vq_codebook *next)
 {
-    const size_t d = b->d, stride = level->codebook->padded_k;
-    const uint32_t l = level->number;
-    const double unit = b->tables->level[l].unit,
-                 room = (MOST_UNITS + 500) * unit - b->tables->level[l].sum;
-    float per_unit[VQI_BLOCK];
-    uint8_t left[VQI_BLOCK];
-    size_t left_count = 0;
+    const size_t places = level->codebook->padded_k;
+    float per_unit[VQI_MOST_ROOTS];
+    b->root_block.rows = count;
+    for (size_t i = 0; i < count; i++)
+        find_root(b, level, first + i, i);
+#if defined(__x86_64__)
+    if (level->use_words)
+        vqi_beam_pack_words(&b->root_block, level->codebook,
+                            &b->tables->level[level->number].words);
+#endif
     for (size_t i = 0; i < count; i++) {
-        memcpy(b->gathered + i * d, b->residuals + (first + i) * b->beam * d, d * sizeof(float));
-        per_unit[i] = (float)(1 / unit);
-    }
-    vqi_shortlist *list = vqi_shortlist_begin(b->shortlist, level->codebook, &level->kernels,
-                                              level->coarse, b->gathered, count, 1);
-    if (list)
-        level->score(b->scores, vqi_shortlist_block(list), level->codebook, level->codebook->start,
-                     level->penalties, per_unit);
-    for (size_t i = 0; i < count; i++) {
-        const size_t r = first + i;
-        if (!list || !(largest_score(level, vqi_shortlist_block(list), i) <= room)) {
-            left[left_count++] = (uint8_t)i;
-            continue;
+        const bool fits = set_scale(b, level, first + i, i);
+        per_unit[i] = fits ? (float)(1 / b->scales[i].unit) : 0;
+        b->found[i].begun = false;
+        if (!fits) { /* it is scored with the others, in vain: let it be finite */
+            b->roots[i].shift = -1;
+            memset(b->root_block.centred + i * b->d, 0, b->d * sizeof(float));
         }
-        const vqi_prefixes prefixes = prefixes_of(b, r);
-        const uint32_t added = walk_tree(b, level, r, b->scores + i * stride);
-        const vqi_scored scored = {b->sums, b->folded, b->errors, b->least, b->places, unit};
-        find_errors(b, level, vqi_shortlist_bound(list), i, i + 1,
-                    0.6 * unit + added * b->tables->level[l].row_error + rounding(b, level, r),
-                    unit);
-        vqi_beam_select(picks, level, &prefixes, &scored);
-        vqi_beam_move_on(b, r, level, picks, next);
     }
-    for (size_t i = 0; i < left_count; i++)
-        search_directly(b, level, first + left[i], 1, picks, next);
+    for (size_t p = 0; p < places; p += VQI_COLUMNS)
+        collect_columns(b, level, first, count, picks->room, p,
+                        places - p < VQI_COLUMNS ? places - p : VQI_COLUMNS, per_unit);
+    for (size_t i = 0; i < count; i++)
+        if (b->roots[i].shift >= 0)
+            pick(b, level, first + i, picks, &b->scales[i], &b->found[i], next);
+    for (size_t i = 0; i < count; i++)
+        if (b->roots[i].shift < 0)
+            search_directly(b, level, first + i, 1, picks, next);
 }
 
 static bool can_filter(const vqi_beam_level *level)
@@ -198,15 +287,12 @@ static bool can_filter(const vqi_beam_level *level)
 /* The largest residuals so far, of level 1 and on. */
 static void note_reach(vqi_beam_block *b, const vqi_beam_level *level)
 {
-    double centre = 0;
-    for (uint32_t i = 0; i < b->d; i++)
-        centre += (double)level->codebook->centre[i] * level->codebook->centre[i];
+    const double centre = vqi_beam_centre_norm(level->codebook);
     for (size_t r = 0; r < b->rows; r++) {
         float square = 0;
         for (uint32_t p = 0; p < b->prefixes; p++)
             square = fmaxf(square, b->squares[r * b->beam + p]);
-        b->reach[r] =
-            fmaxf(b->reach[r], (float)((sqrt((double)square) + sqrt(centre)) * (1 + 0x1p-10)));
+        b->reach[r] = fmaxf(b->reach[r], (float)((sqrt((double)square) + centre) * (1 + 0x1p-10)));
     }
 }
 
@@ -222,7 +308,7 @@ void vqi_beam_search_level(vqi_beam_block *b, const vqi_beam_level *level, uint3
         return;
     }
     const bool by_tables = b->tables && b->prefixes > 1;
-    const size_t rows = by_tables ? b->scored_rows : b->scored_rows / b->prefixes;
+    const size_t rows = by_tables ? b->root_rows : b->scored_rows / b->prefixes;
     for (size_t first = 0; first < b->rows; first += rows) {
         const size_t count = b->rows - first < rows ? b->rows - first : rows;
         (by_tables ? search_by_tables : search_directly)(b, level, first, count, &picks, next);

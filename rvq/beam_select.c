@@ -2,15 +2,18 @@
 /*
  * Which candidates of a vector survive a level.
  *
- * First the candidates whose inexact scores are best are scored by the contract; the worst of the picks that this gives is
- * J_B. Then all are scored that could have J <= J_B. Which these are: u = 2^-24, g(n) = n u / (1 - n u), hats mark
+ * From the inexact scores those candidates are collected that are not much worse than the best ones so far: what does not
+ * matter to the proof, as long as it is known which are missing. Of them the best are scored by the contract; the worst of the
+ * picks that this gives is J_B. Then all are scored that could have J <= J_B; if some of these may be missing, the contract
+ * scans everything. Which these are: u = 2^-24, g(n) = n u / (1 - n u), hats mark
  * computed values; r' and c' are the centred residual and codeword, s = r'.c' - |c'|^2 / 2 - cost / 2, o = (|r'|^2 + R) / 2.
  * From J^ = fl(D^ + fl(R + cost)) <= J_B, with |D^ - D| <= g(m) D + d 2^-149, m = ceil(d/8) + 5, and all terms >= 0:
  *     D + R + cost <= J_B (1 + 2 g(m) + 8 u) + d 2^-147.
  * D = |r - c|^2 and D' = |r' - c'|^2 differ by at most u T^2 (2 + u), T = |r'| + |c'| (nearest_shortlist.c, (4)), and
  * D' + R + cost = 2 (o - s). So a candidate has
  *     s >= o - J_B / 2 (1 + 2 g(m) + 8 u) - u T^2 (1 + u) - d 2^-147,
- * and its inexact score is at most errors[group] units below s. The sum |r'|^2 is computed in float32, g(d + 2) off.
+ * and its inexact score is at most `error` units below s. The sum |r'|^2 is computed in float32, g(d + 2) off. From all scores
+ * of a prefix its shift is taken, o - o_0 in whole units, so that one number bounds them all.
  */
 #include <math.h>
 
@@ -67,14 +70,24 @@ void vqi_beam_scan(vqi_picks *picks, const vqi_beam_level *level, const vqi_pref
         }
 }
 
-/* How much better the best code of a prefix must be than that of the first one, in units. */
-static void find_shifts(int *shifts, const vqi_prefixes *prefixes, double unit)
+static double gamma_of(double n)
 {
-    const double first = (double)prefixes->squares[0] + prefixes->rates[0];
+    return n * 0x1p-24 / (1 - n * 0x1p-24);
+}
+
+void vqi_beam_set_scale(vqi_scale *scale, const vqi_beam_level *level, const vqi_prefixes *prefixes)
+{
+    const double first = (double)prefixes->squares[0] + prefixes->rates[0],
+                 units = 0.5 / scale->unit;
+    double largest = 0;
     for (uint32_t p = 0; p < prefixes->count; p++) {
-        const double shift = ((double)prefixes->squares[p] + prefixes->rates[p] - first) / 2 / unit;
-        shifts[p] = shift > MOST ? MOST + 1 : shift < INT16_MIN ? INT16_MIN : (int)shift;
+        const double square = (double)prefixes->squares[p] + prefixes->rates[p],
+                     shift = (square - first) * units;
+        largest = square > largest ? square : largest;
+        scale->shifts[p] = shift > 0x10000 ? 0x10000 : shift < -0x10000 ? -0x10000 : (int)shift;
     }
+    const double rounded = largest * units * (level->codebook->d + 32) * 0x1p-20;
+    scale->slack += 6 + (rounded < 0x8000 ? (int)rounded : 0x8000);
 }
 
 /* A score that about `wanted` of the folded ones reach, and at least so many if there are: any would be right. */
@@ -120,85 +133,156 @@ static void score_waiting(vqi_picks *picks, waiting *list, const vqi_beam_level 
     list->count = 0;
 }
 
-/* Score by the contract, now or later, what lies in [least, most] for prefix p; a `least` for each group. */
-static void add_found(vqi_picks *picks, waiting *list, const vqi_beam_level *level,
-                      const vqi_prefixes *prefixes, const vqi_scored *scored, uint32_t p,
-                      const int16_t *least, int most)
+/* Score candidate i by the contract, now or later. */
+static void wait(vqi_picks *picks, waiting *list, const vqi_beam_level *level,
+                 const vqi_prefixes *prefixes, const vqi_found *found, uint32_t i)
 {
-    const vq_codebook *codebook = level->codebook;
-    const size_t d = codebook->d, stride = codebook->padded_k,
-                 count = level->ops->find(scored->places, scored->scores + p * stride, least,
-                                          (int16_t)most, stride);
-    for (size_t i = 0; i < count; i++) {
-        if (list->count == WAITING)
-            score_waiting(picks, list, level, prefixes);
-        const size_t at = list->count++;
-        list->prefix[at] = p;
-        list->code[at] = codebook->order[scored->places[i]];
-        list->x[at] = prefixes->residuals + p * d;
-        list->c[at] = codebook->codewords + list->code[at] * d;
+    const size_t d = level->codebook->d;
+    if (list->count == WAITING)
+        score_waiting(picks, list, level, prefixes);
+    const size_t at = list->count++;
+    list->prefix[at] = found->prefixes[i];
+    list->code[at] = level->codebook->order[found->places[i]];
+    list->x[at] = prefixes->residuals + list->prefix[at] * d;
+    list->c[at] = level->codebook->codewords + list->code[at] * d;
+}
+
+/* A score that about `wanted` of those found reach. */
+static int threshold_of(vqi_found *found, const vqi_beam_ops *ops, size_t wanted)
+{
+    uint32_t end = found->count;
+    for (; end % VQI_FOLD; end++)
+        found->scores[end] = INT16_MIN;
+    return find_threshold(ops, found->scores, end, found->largest, wanted);
+}
+
+/* Drop what is too bad to be picked. */
+static void tighten(vqi_found *found, const vqi_beam_ops *ops, const vqi_scale *scale,
+                    size_t wanted)
+{
+    const int threshold = threshold_of(found, ops, wanted), cut = threshold - scale->slack;
+    if (threshold == LEAST || cut <= found->cut)
+        return;
+    found->cut = cut;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < found->count; i++) {
+        found->scores[kept] = found->scores[i];
+        found->places[kept] = found->places[i];
+        found->prefixes[kept] = found->prefixes[i];
+        kept += found->scores[i] >= cut;
     }
+    found->count = kept;
 }
 
-static double gamma_of(double n)
+/* Where to begin: what the best of the first columns say. */
+static void begin(vqi_found *found, const vqi_beam_ops *ops, const vqi_scale *scale, uint32_t room,
+                  uint32_t count, const int16_t *scores, size_t stride, size_t columns,
+                  int16_t *folded)
 {
-    return n * 0x1p-24 / (1 - n * 0x1p-24);
-}
-
-void vqi_beam_select(vqi_picks *picks, const vqi_beam_level *level, const vqi_prefixes *prefixes,
-                     const vqi_scored *scored)
-{
-    const vqi_beam_ops *ops = level->ops;
-    const uint32_t count = prefixes->count;
-    const double d = level->codebook->d;
-    int shifts[VQ_MAX_BEAM], largest[VQ_MAX_BEAM], least[VQ_MAX_BEAM], top = INT16_MIN;
-    find_shifts(shifts, prefixes, scored->unit);
+    int top = INT16_MIN;
     for (uint32_t p = 0; p < count; p++) {
-        const int by = shifts[p] > MOST ? MOST : shifts[p],
-                  lowered =
-                      ops->lower(scored->folded + (size_t)p * VQI_FOLD, (int16_t)by, VQI_FOLD);
-        largest[p] = lowered == MOST || lowered + by > MOST ? MOST : lowered + by;
-        top = lowered > top ? lowered : top;
+        int16_t *own = folded + (size_t)p * VQI_FOLD;
+        ops->fold(own, scores + p * stride, columns);
+        const int shift = scale->shifts[p],
+                  by = shift > MOST        ? MOST
+                       : shift < INT16_MIN ? INT16_MIN
+                                           : shift,
+                  largest = ops->lower(own, (int16_t)by, VQI_FOLD);
+        top = largest > top ? largest : top;
     }
-    const int threshold =
-        find_threshold(ops, scored->folded, (size_t)count * VQI_FOLD, top, picks->room);
-    const size_t groups = level->codebook->padded_k / VQI_GROUP;
+    const int threshold = find_threshold(ops, folded, (size_t)count * VQI_FOLD, top, room);
+    found->cut = threshold == LEAST ? VQI_ANYTHING : threshold - scale->slack;
+    found->largest = INT16_MIN;
+    found->count = 0;
+    found->begun = true;
+    found->full = false;
+}
+
+static void collect_some(vqi_found *found, const vqi_beam_level *level, const int16_t *scores,
+                         size_t first, size_t columns, uint32_t p, int shift)
+{
+    uint32_t places[VQI_COLUMNS];
+    const int least = found->cut + shift;
+    if (least > MOST)
+        return;
+    const size_t count =
+        level->ops->find(places, scores, (int16_t)(least < INT16_MIN ? INT16_MIN : least), columns);
+    for (size_t i = 0; i < count; i++) {
+        const int score = scores[places[i]] - shift, held = score > MOST        ? MOST
+                                                            : score < INT16_MIN ? INT16_MIN
+                                                                                : score;
+        if (!(level->codebook->start[first + places[i]] > -INFINITY))
+            continue; /* the place was added */
+        found->scores[found->count] = (int16_t)held;
+        found->places[found->count] = (uint32_t)first + places[i];
+        found->prefixes[found->count++] = (uint8_t)p;
+        found->largest = held > found->largest ? held : found->largest;
+    }
+}
+
+void vqi_beam_collect(vqi_found *found, const vqi_beam_level *level, const vqi_scale *scale,
+                      uint32_t room, uint32_t count, const int16_t *scores, size_t stride,
+                      size_t first, size_t columns, int16_t *folded)
+{
+    if (!found->begun)
+        begin(found, level->ops, scale, room, count, scores, stride, columns, folded);
+    for (size_t c = 0; c < columns; c += VQI_COLUMNS) {
+        const size_t some = columns - c < VQI_COLUMNS ? columns - c : VQI_COLUMNS;
+        for (uint32_t p = 0; p < count && !found->full; p++) {
+            if (found->count + some > VQI_FOUND)
+                tighten(found, level->ops, scale, room);
+            if (found->count + some > VQI_FOUND)
+                found->full = true;
+            else
+                collect_some(found, level, scores + p * stride + c, first + c, some, p,
+                             scale->shifts[p]);
+        }
+    }
+    if (found->count > 2 * room + VQI_FOLD)
+        tighten(found, level->ops, scale, room);
+}
+
+/* What a candidate's score less its shift must be to have J <= `worst`. */
+static int lowest_of(double worst, const vqi_beam_level *level, const vqi_prefixes *prefixes,
+                     const vqi_scale *scale)
+{
+    const double d = level->codebook->d, depth = ceil(d / 8) + 5;
+    double square = 0, rate = 0;
+    for (uint32_t p = 0; p < prefixes->count; p++) {
+        square = fmax(square, prefixes->squares[p]);
+        rate = fmax(rate, prefixes->rates[p]);
+    }
+    square = square * (1 + gamma_of(d + 2)) + d * 0x1p-147;
+    const double reach = sqrt(square) + level->codebook->largest_norm;
+    const double lowest = ((double)prefixes->squares[0] + prefixes->rates[0]) / 2 -
+                          worst / 2 * (1 + 2 * gamma_of(depth) + 0x1p-20) -
+                          2 * (square + rate) * gamma_of(d + 3) - reach * reach * 0x1.01p-24 -
+                          d * 0x1p-146;
+    const double units = floor(lowest / scale->unit) - 2 - scale->error;
+    return units > VQI_ANYTHING ? units < MOST ? (int)units : MOST : VQI_ANYTHING;
+}
+
+bool vqi_beam_select(vqi_picks *picks, const vqi_beam_level *level, const vqi_prefixes *prefixes,
+                     const vqi_scale *scale, vqi_found *found)
+{
+    if (found->full)
+        return false;
+    const int threshold = threshold_of(found, level->ops, picks->room);
     waiting list;
     list.count = 0;
     picks->count = 0;
-    for (uint32_t p = 0; p < count; p++) {
-        least[p] = threshold == LEAST ? LEAST : threshold + shifts[p];
-        least[p] = least[p] < LEAST ? LEAST : least[p];
-        if (least[p] > largest[p])
-            continue;
-        for (size_t g = 0; g < groups; g++)
-            scored->least[g] = (int16_t)least[p];
-        add_found(picks, &list, level, prefixes, scored, p, scored->least, MOST);
-    }
+    for (uint32_t i = 0; i < found->count; i++)
+        if (found->scores[i] >= threshold)
+            wait(picks, &list, level, prefixes, found, i);
     score_waiting(picks, &list, level, prefixes);
     const double worst =
         picks->count == picks->room ? picks->pick[picks->room - 1].score : INFINITY;
-    const uint32_t depth = (level->codebook->d + 7) / 8;
-    for (uint32_t p = 0; p < count; p++) {
-        const double square = prefixes->squares[p] * (1 + gamma_of(d + 2)) + d * 0x1p-147,
-                     reach = sqrt(square) + level->codebook->largest_norm;
-        const double lowest =
-            ((double)prefixes->squares[p] * (1 - gamma_of(d + 2)) + prefixes->rates[p]) / 2 -
-            worst / 2 * (1 + 2 * gamma_of(depth + 5) + 0x1p-20) - reach * reach * 0x1.01p-24 -
-            d * 0x1p-146;
-        const int to = least[p] > MOST ? MOST : least[p] - 1;
-        const double units = floor(lowest / scored->unit) - 1;
-        const int base =
-            units > 2 * INT16_MIN ? units < 2 * MOST ? (int)units : 2 * MOST : 2 * INT16_MIN;
-        int lowest_of_all = MOST;
-        for (size_t g = 0; g < groups; g++) {
-            int from = base - scored->errors[g];
-            from = from < LEAST ? LEAST : from > MOST ? MOST : from;
-            lowest_of_all = from < lowest_of_all ? from : lowest_of_all;
-            scored->least[g] = (int16_t)from;
-        }
-        if (lowest_of_all <= to && lowest_of_all <= largest[p])
-            add_found(picks, &list, level, prefixes, scored, p, scored->least, to);
-    }
+    const int lowest = lowest_of(worst, level, prefixes, scale);
+    if (lowest < found->cut)
+        return false;
+    for (uint32_t i = 0; i < found->count; i++)
+        if (found->scores[i] < threshold && found->scores[i] >= lowest)
+            wait(picks, &list, level, prefixes, found, i);
     score_waiting(picks, &list, level, prefixes);
+    return true;
 }

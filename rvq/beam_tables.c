@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inner products of the centred codewords of different levels, for the beam search: rows of level j's codes, columns
- * of level l's places. */
+ * of level l's places. And the codewords in words of 16 bits. */
 #include <math.h>
 #include <string.h>
 
@@ -22,6 +22,14 @@ const vqi_beam_ops *vqi_beam_ops_now(void)
         return &vqi_beam_avx2;
 #endif
     return &vqi_beam_portable;
+}
+
+double vqi_beam_centre_norm(const vq_codebook *codebook)
+{
+    double square = 0;
+    for (uint32_t i = 0; i < codebook->d; i++)
+        square += (double)codebook->centre[i] * codebook->centre[i];
+    return sqrt(square) * (1 + 0x1p-20);
 }
 
 static size_t padded(size_t bytes)
@@ -58,6 +66,7 @@ static size_t lay_out(vqi_beam_tables *tables, char *at, const vqi_residual *q, 
     for (uint32_t l = 0; l < levels; l++) {
         const size_t columns = q->codebooks[l]->padded_k;
         widest = columns > widest ? columns : widest;
+        PART(tables->level[l].words.packed, l ? columns * ((q->base.dim + 1) / 2 * 2) : 0);
         for (uint32_t j = 0; j < l; j++)
             PART(tables->rows[l][j], q->codebooks[j]->k * columns);
     }
@@ -90,19 +99,11 @@ static void fill_rows(const vqi_residual *q, vqi_beam_tables *tables, uint32_t l
         per_unit[i] = (float)(1 / tables->level[l].unit);
     }
     const vqi_block block = {.rows = count, .centred = rows};
-    vqi_beam_ops_now()->score(tables->rows[l][j] + first * to->padded_k, &block, to, tables->zeros,
-                              NULL, per_unit);
-}
-
-/* The largest entry of a level's table, in units. */
-static int largest_entry(const int16_t *rows, size_t count)
-{
-    int most = 0;
-    for (size_t i = 0; i < count; i++) {
-        const int size = rows[i] < 0 ? -rows[i] : rows[i];
-        most = size > most ? size : most;
+    for (size_t p = 0; p < to->padded_k; p += VQI_COLUMNS) {
+        const size_t columns = to->padded_k - p < VQI_COLUMNS ? to->padded_k - p : VQI_COLUMNS;
+        vqi_beam_ops_now()->score(tables->rows[l][j] + p * from->k + first * columns, columns,
+                                  &block, to, p, columns, tables->zeros, NULL, per_unit);
     }
-    return most;
 }
 
 static void fill_table(const vqi_residual *q, vqi_beam_tables *tables, uint32_t l, uint32_t j,
@@ -115,39 +116,50 @@ static void fill_table(const vqi_residual *q, vqi_beam_tables *tables, uint32_t 
                   tables->centred + (size_t)omp_get_thread_num() * VQI_BLOCK * q->base.dim);
 }
 
-/* Of every earlier level one row is added and one taken away, `sum` in all; beside that the scores need room that they
- * are added to: those of residuals that are one and a half times as long as the longest codeword of the level. */
-static void set_unit(vqi_beam_tables *tables, uint32_t l, double sum, double norm)
+/* The codewords of level l in words. */
+static void fill_words(vqi_beam_words *words, const vq_codebook *codebook)
 {
-    tables->level[l].sum = sum;
-    tables->level[l].unit = fmax(sum + 2.5 * norm * norm, 0x1p-60) / 32000;
-    tables->level[l].unit = 1 / (double)(float)(1 / tables->level[l].unit);
+    const size_t d = codebook->d, pairs = (d + 1) / 2;
+    const double norm = codebook->largest_norm * (1 + 0x1p-20);
+    words->step = (float)(norm / VQI_WORD_STEPS);
+    if (!(words->step > 0x1p-100f))
+        words->step = 0; /* all read as zeros */
+    const float inverse = words->step > 0 ? 1 / words->step : 0;
+    double most = 0;
+    for (size_t p = 0; p < codebook->padded_k; p++) {
+        const float *c = codebook->groups + p / VQI_GROUP * d * VQI_GROUP + p % VQI_GROUP;
+        int16_t *out = words->packed + p / VQI_GROUP * pairs * 2 * VQI_GROUP + p % VQI_GROUP * 2;
+        double square = 0;
+        for (size_t i = 0; i < 2 * pairs; i++) {
+            const float value = i < d ? c[i * VQI_GROUP] : 0;
+            const int16_t q = (int16_t)(value * inverse + (value < 0 ? -0.5f : 0.5f));
+            const double error = value - (double)q * words->step;
+            square += error * error;
+            out[i / 2 * 2 * VQI_GROUP + i % 2] = q;
+        }
+        most = fmax(most, square);
+    }
+    words->error = sqrt(most) * (1 + 0x1p-20);
 }
 
-/* All tables of level l: first in the unit that the norms imply, which says how large the products are. */
+/* All tables of level l, in the unit that the norms imply. */
 static void fill_level(const vqi_residual *q, vqi_beam_tables *tables, uint32_t l, int threads)
 {
     const double norm = q->codebooks[l]->largest_norm * (1 + 0x1p-20), d = q->base.dim,
                  deep = (d + 8) * 0x1p-24 / (1 - (d + 8) * 0x1p-24);
-    double norms = 0, largest = 0, sum = 0;
+    double norms = 0, largest = 0;
     for (uint32_t j = 0; j < l; j++) {
         norms += q->codebooks[j]->largest_norm * (1 + 0x1p-20);
         largest = fmax(largest, q->codebooks[j]->largest_norm * (1 + 0x1p-20));
     }
-    set_unit(tables, l, 2 * norms * norm, norm);
-    for (uint32_t j = 0; j < l; j++) {
-        fill_table(q, tables, l, j, threads);
-        sum += 2 * ((largest_entry(tables->rows[l][j],
-                                   (size_t)q->codebooks[j]->k * q->codebooks[l]->padded_k) +
-                     1) *
-                        tables->level[l].unit +
-                    deep * largest * norm);
-    }
-    set_unit(tables, l, sum, norm);
+    const double unit = fmax(largest * norm, 0x1p-60) / 32000;
+    tables->level[l].unit = 1 / (double)(float)(1 / unit);
+    tables->level[l].norms = 2 * norms;
+    tables->level[l].centres = tables->level[l - 1].centres + vqi_beam_centre_norm(q->codebooks[l]);
+    tables->level[l].row_error = 0.51 * tables->level[l].unit + deep * largest * norm;
     for (uint32_t j = 0; j < l; j++)
         fill_table(q, tables, l, j, threads);
-    tables->level[l].norms = 2 * norms;
-    tables->level[l].row_error = 0.51 * tables->level[l].unit + deep * largest * norm;
+    fill_words(&tables->level[l].words, q->codebooks[l]);
 }
 
 vqi_beam_tables *vqi_beam_tables_fill(void *memory, const vqi_residual *q, uint32_t levels,
@@ -159,6 +171,7 @@ vqi_beam_tables *vqi_beam_tables_fill(void *memory, const vqi_residual *q, uint3
     lay_out(tables, memory, q, levels, used);
     for (uint32_t l = 0; l < levels; l++)
         memset(tables->zeros, 0, q->codebooks[l]->padded_k * sizeof(float));
+    tables->level[0].centres = vqi_beam_centre_norm(q->codebooks[0]);
     for (uint32_t l = 1; l < levels; l++)
         fill_level(q, tables, l, used);
     return tables;

@@ -94,49 +94,54 @@ INLINE void tile(int16_t *out, size_t stride, const float *x, size_t d, const fl
     }
 }
 
-static void score(int16_t *out, const vqi_block *block, const vq_codebook *codebook,
-                  const float *start, const float *penalties, const float *per_unit)
+static void score(int16_t *out, size_t stride, const vqi_block *block, const vq_codebook *codebook,
+                  size_t first, size_t count, const float *start, const float *penalties,
+                  const float *per_unit)
 {
-    const size_t d = codebook->d, stride = codebook->padded_k, rows = block->rows;
-    for (size_t p = 0; p < stride; p += VQI_GROUP) {
+    const size_t d = codebook->d, rows = block->rows;
+    for (size_t p = first; p < first + count; p += VQI_GROUP, out += VQI_GROUP) {
         const float *group = codebook->groups + p * d,
                     *group_penalties = penalties ? penalties + p : NULL;
         size_t r = 0;
         for (; r + ROWS <= rows; r += ROWS)
-            tile(out + r * stride + p, stride, block->centred + r * d, d, group, start + p,
+            tile(out + r * stride, stride, block->centred + r * d, d, group, start + p,
                  group_penalties, per_unit + r, ROWS);
         for (; r < rows; r++)
-            tile(out + r * stride + p, stride, block->centred + r * d, d, group, start + p,
+            tile(out + r * stride, stride, block->centred + r * d, d, group, start + p,
                  group_penalties, per_unit + r, 1);
     }
 }
 
-static void add(int16_t *out, const int16_t *from, const int16_t *row, size_t count)
+/* a - b, saturated. */
+INLINE words less(words a, words b)
 {
-    for (size_t i = 0; i < count; i += WORDS)
-        STORE_WORDS(out + i, LOAD_WORDS(from + i) + LOAD_WORDS(row + i));
+#if LANES == 16
+    return (words)_mm512_subs_epi16((__m512i)a, (__m512i)b);
+#elif LANES == 8
+    return (words)_mm256_subs_epi16((__m256i)a, (__m256i)b);
+#else
+    words out = a;
+    for (int j = 0; j < WORDS; j++) {
+        const int difference = a[j] - b[j];
+        out[j] = (int16_t)(difference < INT16_MIN   ? INT16_MIN
+                           : difference > INT16_MAX ? INT16_MAX
+                                                    : difference);
+    }
+    return out;
+#endif
 }
 
-static void subtract(int16_t *out, int16_t folded[VQI_FOLD], const int16_t *from,
-                     const int16_t *row, const int16_t *next, size_t count)
+static void subtract(int16_t *out, const int16_t *from, const int16_t *row, int shift,
+                     const int16_t *next, size_t count)
 {
-    words most[VQI_FOLD / WORDS];
-#pragma GCC unroll 8
-    for (size_t j = 0; j < VQI_FOLD / WORDS; j++)
-        most[j] = INT16_MIN - (words){0};
+    const words by = (int16_t)shift - (words){0};
     for (size_t i = 0; i < count; i += VQI_FOLD) {
         __builtin_prefetch(next + i);
         __builtin_prefetch(next + i + VQI_FOLD / 2);
 #pragma GCC unroll 8
-        for (size_t j = 0; j < VQI_FOLD / WORDS; j++) {
-            const words v = LOAD_WORDS(from + i + j * WORDS) - LOAD_WORDS(row + i + j * WORDS);
-            STORE_WORDS(out + i + j * WORDS, v);
-            most[j] = larger(most[j], v);
-        }
+        for (size_t j = 0; j < VQI_FOLD; j += WORDS)
+            STORE_WORDS(out + i + j, less(LOAD_WORDS(from + i + j), LOAD_WORDS(row + i + j) >> by));
     }
-#pragma GCC unroll 8
-    for (size_t j = 0; j < VQI_FOLD / WORDS; j++)
-        STORE_WORDS(folded + j * WORDS, most[j]);
 }
 
 static void fold(int16_t folded[VQI_FOLD], const int16_t *values, size_t count)
@@ -159,20 +164,7 @@ static int lower(int16_t *values, int16_t by, size_t count)
 {
     words most = INT16_MIN - (words){0};
     for (size_t i = 0; i < count; i += WORDS) {
-        const words v = LOAD_WORDS(values + i);
-#if LANES == 16
-        const words low = (words)_mm512_subs_epi16((__m512i)v, _mm512_set1_epi16(by));
-#elif LANES == 8
-        const words low = (words)_mm256_subs_epi16((__m256i)v, _mm256_set1_epi16(by));
-#else
-        words low = v;
-        for (int j = 0; j < WORDS; j++) {
-            const int difference = v[j] - by;
-            low[j] = (int16_t)(difference < INT16_MIN   ? INT16_MIN
-                               : difference > INT16_MAX ? INT16_MAX
-                                                        : difference);
-        }
-#endif
+        const words low = less(LOAD_WORDS(values + i), by - (words){0});
         STORE_WORDS(values + i, low);
         most = larger(most, low);
     }
@@ -182,21 +174,20 @@ static int lower(int16_t *values, int16_t by, size_t count)
     return largest;
 }
 
-/* Bit i is set if least <= v[i] <= most. */
-INLINE uint32_t between(words v, int16_t least, int16_t most)
+/* Bit i is set if v[i] >= least. */
+INLINE uint32_t reach(words v, int16_t least)
 {
 #if LANES == 16
-    return _mm512_cmp_epi16_mask((__m512i)v, _mm512_set1_epi16(least), _MM_CMPINT_NLT) &
-           _mm512_cmp_epi16_mask((__m512i)v, _mm512_set1_epi16(most), _MM_CMPINT_LE);
+    return _mm512_cmp_epi16_mask((__m512i)v, _mm512_set1_epi16(least), _MM_CMPINT_NLT);
 #elif LANES == 8
-    const words in = (v >= least) & (v <= most);
+    const words in = v >= least;
     const __m256i bytes = _mm256_packs_epi16((__m256i)in, _mm256_setzero_si256());
     const uint32_t bits = (uint32_t)_mm256_movemask_epi8(bytes);
     return (bits & 0xff) | (bits >> 8 & 0xff00);
 #else
     uint32_t bits = 0;
     for (int j = 0; j < WORDS; j++)
-        bits |= (uint32_t)(v[j] >= least && v[j] <= most) << j;
+        bits |= (uint32_t)(v[j] >= least) << j;
     return bits;
 #endif
 }
@@ -206,7 +197,7 @@ static size_t count_of(const int16_t *values, int16_t least, size_t count)
     size_t found = 0;
 #if LANES == 16
     for (size_t i = 0; i < count; i += WORDS)
-        found += (size_t)__builtin_popcount(between(LOAD_WORDS(values + i), least, INT16_MAX));
+        found += (size_t)__builtin_popcount(reach(LOAD_WORDS(values + i), least));
 #else
     for (size_t i = 0; i < count; i++)
         found += values[i] >= least;
@@ -214,24 +205,17 @@ static size_t count_of(const int16_t *values, int16_t least, size_t count)
     return found;
 }
 
-/* Bit i is set if least <= values[i] <= most, of 64. */
-INLINE uint64_t between_64(const int16_t *values, int16_t least, int16_t most)
-{
-    uint64_t bits = 0;
-#pragma GCC unroll 8
-    for (size_t j = 0; j < 64; j += WORDS)
-        bits |= (uint64_t)between(LOAD_WORDS(values + j), least, most) << j;
-    return bits;
-}
-
-static size_t find(uint32_t *places, const int16_t *values, const int16_t *least, int16_t most,
-                   size_t count)
+static size_t find(uint32_t *places, const int16_t *values, int16_t least, size_t count)
 {
     size_t found = 0;
-    for (size_t i = 0; i < count; i += VQI_GROUP)
-        for (uint64_t bits = between_64(values + i, least[i / VQI_GROUP], most); bits;
-             bits &= bits - 1)
+    for (size_t i = 0; i < count; i += 64) {
+        uint64_t bits = 0;
+#pragma GCC unroll 8
+        for (size_t j = 0; j < 64; j += WORDS)
+            bits |= (uint64_t)reach(LOAD_WORDS(values + i + j), least) << j;
+        for (; bits; bits &= bits - 1)
             places[found++] = (uint32_t)i + (uint32_t)__builtin_ctzll(bits);
+    }
     return found;
 }
 
@@ -258,7 +242,6 @@ static float move_on(float *to, const float *from, const float *codeword, const 
 
 const vqi_beam_ops OPS = {
     .score = score,
-    .add = add,
     .subtract = subtract,
     .fold = fold,
     .lower = lower,

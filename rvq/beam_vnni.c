@@ -58,20 +58,21 @@ INLINE void tile(int16_t *out, size_t stride, const vqi_block *block, size_t r0,
     }
 }
 
-void vqi_beam_score_vnni(int16_t *out, const vqi_block *block, const vq_codebook *codebook,
+void vqi_beam_score_vnni(int16_t *out, size_t stride, const vqi_block *block,
+                         const vq_codebook *codebook, size_t first, size_t count,
                          const float *start, const float *penalties, const float *per_unit)
 {
-    const size_t quads = ((size_t)codebook->d + 3) / 4, stride = codebook->padded_k,
+    const size_t quads = ((size_t)codebook->d + 3) / 4,
                  row_stride = vqi_filter_bytes.row_bytes(codebook->d), rows = block->rows;
-    for (size_t p = 0; p < stride; p += VQI_GROUP) {
+    for (size_t p = first; p < first + count; p += VQI_GROUP, out += VQI_GROUP) {
         const uint8_t *group = (const uint8_t *)codebook->coarse[VQI_BYTES].data + p * quads * 4;
         const float *group_penalties = penalties ? penalties + p : NULL;
         size_t r = 0;
         for (; r + ROWS <= rows; r += ROWS)
-            tile(out + r * stride + p, stride, block, r, quads, row_stride, group, start + p,
+            tile(out + r * stride, stride, block, r, quads, row_stride, group, start + p,
                  group_penalties, per_unit + r, ROWS);
         for (; r < rows; r++)
-            tile(out + r * stride + p, stride, block, r, quads, row_stride, group, start + p,
+            tile(out + r * stride, stride, block, r, quads, row_stride, group, start + p,
                  group_penalties, per_unit + r, 1);
     }
 }
