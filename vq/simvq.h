@@ -108,8 +108,9 @@ typedef struct vq_simvq_train_opts {
 /**
  * Fit the map in closed form: find the code of every row, then solve the weighted least squares of the map for
  * these codes, again and again. It needs no learning rate. With a small ridge the error falls in every iteration; the best
- * map is kept and the training ends when it does not. Of 16 K rows or more (and 8192) the first steps are taken on an even
- * sample; the report begins after them. Bit-identical for any number of threads and any SIMD path.
+ * map is kept and the training ends when it does not. Of 16 K rows or more (and 8192) the first steps are taken on even
+ * samples, of 8 K rows (at least 4096) and then of four times as many up to half of all; the report begins after them.
+ * Bit-identical for any number of threads and any SIMD path.
  * Memory beyond the rows: the statistics of k-means, 20 bytes x K x d, and 12 x K x d + 4 x K x r.
  * @param[out] out    owned by the caller on VQ_OK.
  * @param[out] report NULL, or a struct to fill, to be cleared by vq_kmeans_report_clear(); `revived` is 0.
