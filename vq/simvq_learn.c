@@ -319,7 +319,7 @@ static vq_status move_together(vq_simvq_learner *l, size_t n, int threads)
     const double *weight = l->batch.weight, keep = kept(l), even = (double)n / (double)k,
                  t = l->opts.shrinkage * even;
     /* What few rows say of many unknowns is noise, and it would move codewords that have no rows. */
-    const double ridge = l->opts.ridge + 10 * (double)(d + 1) / (double)n;
+    const double ridge = l->opts.ridge + 100 * (double)(d + 1) / (double)n;
     float *c = l->basis.value, *move = l->map.value;
     for (size_t i = 0; i < k; i++)
         for (size_t j = 0; j < d; j++)

@@ -10,7 +10,7 @@
  *   least squares: no learning rate. With `shrinkage` t the codewords are c_k = (m_k + t q_k W) / (N_k + t): those that
  *   many rows choose follow their rows, as in k-means, and those that few choose follow the map, so that they are not
  *   left behind. When basis and map are both learned so, the basis is the codebook itself and the map is how the rows of
- *   its codes have moved since the last update, held back by a ridge of 10 (d + 1) / n: all codewords move with the map,
+ *   its codes have moved since the last update, held back by a ridge of 100 (d + 1) / n: all codewords move with the map,
  *   and then each towards its own rows. So averages may reach far without lagging behind an encoder that learns.
  *
  * The state is bit-identical for any number of threads and any SIMD path.
