@@ -11,7 +11,9 @@
  *   many rows choose follow their rows, as in k-means, and those that few choose follow the map, so that they are not
  *   left behind. When basis and map are both learned so, the basis is the codebook itself and the map is how the rows of
  *   its codes have moved since the last update, held back by a ridge of 100 (d + 1) / n: all codewords move with the map,
- *   and then each towards its own rows. So averages may reach far without lagging behind an encoder that learns.
+ *   and then each towards its own rows. So averages may reach far without lagging behind an encoder that learns. Begun with
+ *   k-means of the first latents (vq_simvq_learner_create_from_basis()), with a decay of 0.999 and a shrinkage of 0.001, this
+ *   has the lowest reconstruction error of the codebooks that bench/run simvq trains.
  *
  * The state is bit-identical for any number of threads and any SIMD path.
  */

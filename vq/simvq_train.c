@@ -13,8 +13,8 @@
 
 enum { DEFAULT_ITERATIONS = 25, CHUNK = 4096 };
 
-/* The first steps are taken on samples: of so many rows, at least, and of so many for each code, and then of four times as many,
- * while they are at most half of all. On each they end when one brings less than this share. */
+/* The first steps are taken on samples: of so many rows, at least, and of so many for each code, and then of four times
+ * as many, while they are at most half of all. On each they end when one brings less than this share. */
 enum { SAMPLE = 4096, SAMPLE_PER_CODE = 8, SAMPLE_FLOATS = 1 << 26, SAMPLE_STEPS = 60 };
 static const double sample_tolerance = 1e-3;
 

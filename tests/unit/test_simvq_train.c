@@ -50,11 +50,11 @@ static void test_monotone(void **state)
     free(codes);
 }
 
-/* Many rows: the first steps are on a sample, which changes no promise. */
+/* Many rows: the first steps are on samples, which changes no promise. */
 static void test_sample(void **state)
 {
     (void)state;
-    enum { MANY = 9000, FEW = 40 };
+    enum { MANY = 33000, FEW = 40 }; /* samples of 4096 and 16384 */
     float *x = make_rows(MANY, D, 14), *scores = malloc(MANY * sizeof *scores);
     uint32_t *codes = malloc(MANY * sizeof *codes);
     assert_true(scores && codes);
@@ -70,14 +70,14 @@ static void test_sample(void **state)
     for (size_t i = 0; i < MANY; i++)
         before += (double)scores[i] / ((double)MANY * D);
     assert_ok(vq_simvq_train(&q, &report, x, MANY, D, &opts));
-    assert_true(report.mse[0] < 0.5 * before); /* what the sample did */
+    assert_true(report.mse[0] < 0.5 * before); /* what the samples did */
     for (uint32_t i = 1; i <= report.iterations; i++)
         assert_true(report.mse[i] < report.mse[i - 1]);
     opts.threads = 3;
     assert_ok(vq_simvq_train(&again, NULL, x, MANY, D, &opts));
     assert_equal(q, again);
     vq_quantizer_free(again);
-    for (size_t bad = 0; bad < 2; bad++) { /* in the sample or not */
+    for (size_t bad = 0; bad < 2; bad++) { /* in a sample or not */
         const float here = x[bad * D];
         x[bad * D] = NAN;
         assert_status(VQ_E_NONFINITE, vq_simvq_train(&again, NULL, x, MANY, D, &opts));
