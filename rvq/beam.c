@@ -66,6 +66,8 @@ static size_t lay_out(vqi_beam_block *b, char *at, const search *s)
     PART(b->gathered, scored * d);
     PART(b->scores, direct > by_tables ? direct : by_tables);
     PART(b->sums, beam * VQI_COLUMNS);
+    PART(b->hits, beam * VQI_COLUMNS);
+    PART(b->steps, beam * levels);
     PART(b->stack, levels * VQI_COLUMNS);
     PART(b->folded, beam * VQI_FOLD);
     PART(b->found, roots);

@@ -102,6 +102,10 @@ void vqi_beam_set_scale(vqi_scale *scale, const vqi_beam_level *level,
 void vqi_beam_collect(vqi_found *found, const vqi_beam_level *level, const vqi_scale *scale,
                       uint32_t room, uint32_t count, const int16_t *scores, size_t stride,
                       size_t first, size_t columns, int16_t *folded);
+/** The same, of what a walk hit: the scores are at `sums`, VQI_COLUMNS for each rank. */
+void vqi_beam_collect_hits(vqi_found *found, const vqi_beam_level *level, const vqi_scale *scale,
+                           uint32_t room, const uint32_t *hits, size_t count, const int16_t *sums,
+                           size_t first);
 /** The same picks as vqi_beam_scan(), from what was found at all places. @return false if that does not suffice. */
 bool vqi_beam_select(vqi_picks *picks, const vqi_beam_level *level, const vqi_prefixes *prefixes,
                      const vqi_scale *scale, vqi_found *found);
@@ -135,11 +139,13 @@ typedef struct vqi_beam_block {
     size_t root_rows;   /* ... or by tables */
     float *gathered;    /* scored_rows x d */
     void *shortlist;
-    int16_t *scores;  /* scored_rows x padded_k, or root_rows x VQI_COLUMNS */
-    int16_t *sums;    /* beam x VQI_COLUMNS */
-    int16_t *stack;   /* levels x VQI_COLUMNS */
-    int16_t *folded;  /* beam x VQI_FOLD */
-    vqi_found *found; /* root_rows */
+    int16_t *scores;      /* scored_rows x padded_k, or root_rows x VQI_COLUMNS */
+    int16_t *sums;        /* beam x VQI_COLUMNS */
+    uint32_t *hits;       /* beam x VQI_COLUMNS */
+    vqi_beam_step *steps; /* beam x levels */
+    int16_t *stack;       /* levels x VQI_COLUMNS */
+    int16_t *folded;      /* beam x VQI_FOLD */
+    vqi_found *found;     /* root_rows */
     vqi_scale *scales;
     vqi_root *roots;
     vqi_block root_block; /* root_rows */

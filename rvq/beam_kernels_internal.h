@@ -24,11 +24,20 @@ typedef void vqi_beam_score(int16_t *out, size_t stride, const vqi_block *block,
                             const vq_codebook *codebook, size_t first, size_t count,
                             const float *start, const float *penalties, const float *per_unit);
 
+/** A step of the walk over the tree of a vector's prefixes. */
+typedef struct vqi_beam_step {
+    const int16_t *from, *row;
+    int16_t *to;
+    int rank; /* of the prefix whose scores this gives; -1 = several go on from here */
+} vqi_beam_step;
+
 typedef struct vqi_beam_ops {
     vqi_beam_score *score; /* reads the centred rows */
-    /* out = from - (row >> shift), rounded down and saturated; count is a multiple of 64. `next` is fetched meanwhile. */
-    void (*subtract)(int16_t *out, const int16_t *from, const int16_t *row, int shift,
-                     const int16_t *next, size_t count);
+    /* Take the steps one after the other: to = from - (row >> shift), rounded down and saturated, of `width` columns, a multiple
+     * of 64. least NULL = all; otherwise those with a rank only where it matters: hits[i] = rank << 16 | column of each
+     * result that is at least least[rank], and it is there. @return how many. */
+    size_t (*walk)(uint32_t *hits, const vqi_beam_step *steps, size_t count, int shift,
+                   const int *least, size_t width);
     /* The largest of the columns i, i + 64, i + 128 ... */
     void (*fold)(int16_t folded[VQI_FOLD], const int16_t *values, size_t count);
     /* values -= by, saturated. @return the largest. */

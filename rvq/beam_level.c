@@ -121,33 +121,32 @@ static void search_directly(vqi_beam_block *b, const vqi_beam_level *level, size
     }
 }
 
-/* b->sums, `width` columns from `first` on, of all prefixes of vector r, from the scores of their root. */
-static void walk_tree(vqi_beam_block *b, const vqi_beam_level *level, size_t r,
-                      const vqi_root *root, const int16_t *scores, size_t first, size_t width)
+/* The steps to b->sums of all prefixes of vector r, `width` columns from `first` on, from the scores of their root. */
+static size_t plan_walk(vqi_beam_block *b, const vqi_beam_level *level, size_t r,
+                        const vqi_root *root, const int16_t *scores, size_t first, size_t width)
 {
     const size_t at = r * b->beam;
     const uint32_t l = level->number, common = root->common;
     const uint8_t *order = b->order + at, *shared = b->shared + at;
     const uint32_t *codes = b->codes + at * b->levels;
     const int16_t *tables[VQ_MAX_LEVELS];
+    vqi_beam_step *step = b->steps;
     for (uint32_t j = common; j < l; j++)
         tables[j] = b->tables->rows[l][j] + first * level->codebooks[j]->k;
     for (uint32_t i = 0; i < b->prefixes; i++) {
         const uint32_t rank = order[i];
         const uint32_t *path = codes + (size_t)rank * b->levels;
-        const uint32_t *after =
-            i + 1 < b->prefixes ? codes + (size_t)order[i + 1] * b->levels : path;
-        const uint32_t turn = i + 1 < b->prefixes ? shared[i + 1] : l - 1;
         /* stack[j]: the scores that the first j codes of the prefix at hand leave. */
-        for (uint32_t j = i ? shared[i] : common; j < l; j++)
-            level->ops->subtract(j + 1 < l ? b->stack + (j + 1) * VQI_COLUMNS
-                                           : b->sums + rank * VQI_COLUMNS,
-                                 j > common ? b->stack + j * VQI_COLUMNS : scores,
-                                 tables[j] + path[j] * width, root->shift,
-                                 j + 1 < l ? tables[j + 1] + path[j + 1] * width
-                                           : tables[turn] + after[turn] * width,
-                                 width);
+        for (uint32_t j = i ? shared[i] : common; j < l; j++) {
+            const bool last = j + 1 == l;
+            *step++ = (vqi_beam_step){.from = j > common ? b->stack + j * VQI_COLUMNS : scores,
+                                      .row = tables[j] + path[j] * width,
+                                      .to = last ? b->sums + rank * VQI_COLUMNS
+                                                 : b->stack + (j + 1) * VQI_COLUMNS,
+                                      .rank = last ? (int)rank : -1};
+        }
     }
+    return (size_t)(step - b->steps);
 }
 
 /* What float32 residuals are off, as the top of the file says. `root` is what the root's centring is off, over u. */
@@ -238,9 +237,22 @@ static void collect_columns(vqi_beam_block *b, const vqi_beam_level *level, size
     for (size_t i = 0; i < count; i++) {
         if (b->roots[i].shift < 0)
             continue;
-        walk_tree(b, level, first + i, &b->roots[i], b->scores + i * width, place, width);
-        vqi_beam_collect(&b->found[i], level, &b->scales[i], room, b->prefixes, b->sums,
-                         VQI_COLUMNS, place, width, b->folded);
+        vqi_found *found = &b->found[i];
+        const vqi_scale *scale = &b->scales[i];
+        const size_t steps =
+            plan_walk(b, level, first + i, &b->roots[i], b->scores + i * width, place, width);
+        if (!found->begun) {
+            level->ops->walk(b->hits, b->steps, steps, b->roots[i].shift, NULL, width);
+            vqi_beam_collect(found, level, scale, room, b->prefixes, b->sums, VQI_COLUMNS, place,
+                             width, b->folded);
+            continue;
+        }
+        int least[VQ_MAX_BEAM];
+        for (uint32_t p = 0; p < b->prefixes; p++)
+            least[p] = found->cut + scale->shifts[p];
+        const size_t hits =
+            level->ops->walk(b->hits, b->steps, steps, b->roots[i].shift, least, width);
+        vqi_beam_collect_hits(found, level, scale, room, b->hits, hits, b->sums, place);
     }
 }
 

@@ -198,6 +198,19 @@ static void begin(vqi_found *found, const vqi_beam_ops *ops, const vqi_scale *sc
     found->full = false;
 }
 
+/* Take up a candidate at a place that was not added; there is room. */
+static void append(vqi_found *found, const vqi_beam_level *level, int score, uint32_t p,
+                   size_t place)
+{
+    const int held = score > MOST ? MOST : score < INT16_MIN ? INT16_MIN : score;
+    if (!(level->codebook->start[place] > -INFINITY))
+        return;
+    found->scores[found->count] = (int16_t)held;
+    found->places[found->count] = (uint32_t)place;
+    found->prefixes[found->count++] = (uint8_t)p;
+    found->largest = held > found->largest ? held : found->largest;
+}
+
 static void collect_some(vqi_found *found, const vqi_beam_level *level, const int16_t *scores,
                          size_t first, size_t columns, uint32_t p, int shift)
 {
@@ -207,17 +220,8 @@ static void collect_some(vqi_found *found, const vqi_beam_level *level, const in
         return;
     const size_t count =
         level->ops->find(places, scores, (int16_t)(least < INT16_MIN ? INT16_MIN : least), columns);
-    for (size_t i = 0; i < count; i++) {
-        const int score = scores[places[i]] - shift, held = score > MOST        ? MOST
-                                                            : score < INT16_MIN ? INT16_MIN
-                                                                                : score;
-        if (!(level->codebook->start[first + places[i]] > -INFINITY))
-            continue; /* the place was added */
-        found->scores[found->count] = (int16_t)held;
-        found->places[found->count] = (uint32_t)first + places[i];
-        found->prefixes[found->count++] = (uint8_t)p;
-        found->largest = held > found->largest ? held : found->largest;
-    }
+    for (size_t i = 0; i < count; i++)
+        append(found, level, scores[places[i]] - shift, p, first + places[i]);
 }
 
 void vqi_beam_collect(vqi_found *found, const vqi_beam_level *level, const vqi_scale *scale,
@@ -237,6 +241,27 @@ void vqi_beam_collect(vqi_found *found, const vqi_beam_level *level, const vqi_s
                 collect_some(found, level, scores + p * stride + c, first + c, some, p,
                              scale->shifts[p]);
         }
+    }
+    if (found->count > 2 * room + VQI_FOLD)
+        tighten(found, level->ops, scale, room);
+}
+
+void vqi_beam_collect_hits(vqi_found *found, const vqi_beam_level *level, const vqi_scale *scale,
+                           uint32_t room, const uint32_t *hits, size_t count, const int16_t *sums,
+                           size_t first)
+{
+    for (size_t i = 0; i < count; i++) {
+        const uint32_t p = hits[i] >> 16, column = hits[i] & 0xffff;
+        const int score = sums[p * VQI_COLUMNS + column] - scale->shifts[p];
+        if (score < found->cut)
+            continue;
+        if (found->count == VQI_FOUND)
+            tighten(found, level->ops, scale, room);
+        if (found->count == VQI_FOUND) {
+            found->full = true;
+            return;
+        }
+        append(found, level, score, p, first + column);
     }
     if (found->count > 2 * room + VQI_FOLD)
         tighten(found, level->ops, scale, room);

@@ -131,17 +131,66 @@ INLINE words less(words a, words b)
 #endif
 }
 
-static void subtract(int16_t *out, const int16_t *from, const int16_t *row, int shift,
-                     const int16_t *next, size_t count)
+/* Bit i is set if v[i] >= least. */
+INLINE uint32_t reach(words v, int16_t least)
+{
+#if LANES == 16
+    return _mm512_cmp_epi16_mask((__m512i)v, _mm512_set1_epi16(least), _MM_CMPINT_NLT);
+#elif LANES == 8
+    const words in = v >= least;
+    const __m256i bytes = _mm256_packs_epi16((__m256i)in, _mm256_setzero_si256());
+    const uint32_t bits = (uint32_t)_mm256_movemask_epi8(bytes);
+    return (bits & 0xff) | (bits >> 8 & 0xff00);
+#else
+    uint32_t bits = 0;
+    for (int j = 0; j < WORDS; j++)
+        bits |= (uint32_t)(v[j] >= least) << j;
+    return bits;
+#endif
+}
+
+INLINE size_t walk_steps(uint32_t *hits, const vqi_beam_step *steps, size_t count, words by,
+                         const int *least, size_t width, const int shifted)
+{
+    size_t found = 0;
+    for (size_t s = 0; s < count; s++) {
+        const vqi_beam_step step = steps[s];
+        const int16_t *next = steps[s + 2 < count ? s + 2 : s].row;
+        const int seeks = least && step.rank >= 0, bound = seeks ? least[step.rank] : 0;
+        if (bound > INT16_MAX)
+            continue;
+        const int16_t from = (int16_t)(bound < INT16_MIN ? INT16_MIN : bound);
+        for (size_t i = 0; i < width; i += 64) {
+            words v[64 / WORDS];
+            uint64_t bits = 0;
+            __builtin_prefetch(next + i);
+            __builtin_prefetch(next + i + 32);
+#pragma GCC unroll 8
+            for (size_t j = 0; j < 64 / WORDS; j++) {
+                const words row = LOAD_WORDS(step.row + i + j * WORDS);
+                v[j] = less(LOAD_WORDS(step.from + i + j * WORDS), shifted ? row >> by : row);
+                if (seeks)
+                    bits |= (uint64_t)reach(v[j], from) << j * WORDS;
+            }
+            if (seeks && !bits)
+                continue;
+#pragma GCC unroll 8
+            for (size_t j = 0; j < 64 / WORDS; j++)
+                STORE_WORDS(step.to + i + j * WORDS, v[j]);
+            for (; bits; bits &= bits - 1)
+                hits[found++] =
+                    (uint32_t)step.rank << 16 | ((uint32_t)i + (uint32_t)__builtin_ctzll(bits));
+        }
+    }
+    return found;
+}
+
+static size_t walk(uint32_t *hits, const vqi_beam_step *steps, size_t count, int shift,
+                   const int *least, size_t width)
 {
     const words by = (int16_t)shift - (words){0};
-    for (size_t i = 0; i < count; i += VQI_FOLD) {
-        __builtin_prefetch(next + i);
-        __builtin_prefetch(next + i + VQI_FOLD / 2);
-#pragma GCC unroll 8
-        for (size_t j = 0; j < VQI_FOLD; j += WORDS)
-            STORE_WORDS(out + i + j, less(LOAD_WORDS(from + i + j), LOAD_WORDS(row + i + j) >> by));
-    }
+    return shift ? walk_steps(hits, steps, count, by, least, width, 1)
+                 : walk_steps(hits, steps, count, by, least, width, 0);
 }
 
 static void fold(int16_t folded[VQI_FOLD], const int16_t *values, size_t count)
@@ -172,24 +221,6 @@ static int lower(int16_t *values, int16_t by, size_t count)
     for (int j = 0; j < WORDS; j++)
         largest = most[j] > largest ? most[j] : largest;
     return largest;
-}
-
-/* Bit i is set if v[i] >= least. */
-INLINE uint32_t reach(words v, int16_t least)
-{
-#if LANES == 16
-    return _mm512_cmp_epi16_mask((__m512i)v, _mm512_set1_epi16(least), _MM_CMPINT_NLT);
-#elif LANES == 8
-    const words in = v >= least;
-    const __m256i bytes = _mm256_packs_epi16((__m256i)in, _mm256_setzero_si256());
-    const uint32_t bits = (uint32_t)_mm256_movemask_epi8(bytes);
-    return (bits & 0xff) | (bits >> 8 & 0xff00);
-#else
-    uint32_t bits = 0;
-    for (int j = 0; j < WORDS; j++)
-        bits |= (uint32_t)(v[j] >= least) << j;
-    return bits;
-#endif
 }
 
 static size_t count_of(const int16_t *values, int16_t least, size_t count)
@@ -242,7 +273,7 @@ static float move_on(float *to, const float *from, const float *codeword, const 
 
 const vqi_beam_ops OPS = {
     .score = score,
-    .subtract = subtract,
+    .walk = walk,
     .fold = fold,
     .lower = lower,
     .count = count_of,

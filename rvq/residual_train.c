@@ -7,6 +7,7 @@
 #include "rvq/residual.h"
 #include "rvq/residual_internal.h"
 #include "vq/error_internal.h"
+#include "vq/kmeans_internal.h"
 #include "vq/memory_internal.h"
 #include "vq/options_internal.h"
 #include "vq/random_internal.h"
@@ -21,7 +22,9 @@ typedef struct training {
     size_t n;
     uint32_t d;
     float *residual; /* n x d */
-    uint32_t *codes; /* n x levels */
+    uint32_t *codes; /* n x levels; greedily found ones are there as soon as their level is */
+    uint32_t *own;   /* n: of one level */
+    bool coded;      /* the codes are those of the codebooks */
     vq_codebook *codebooks[VQ_MAX_LEVELS];
     uint32_t levels; /* trained so far */
 } training;
@@ -105,7 +108,8 @@ static vq_status prepare(training *t, const float *x, size_t n, uint32_t d,
     }
     t->residual = vqi_alloc(floats, sizeof *t->residual);
     t->codes = vqi_alloc(codes, sizeof *t->codes);
-    if (!t->residual || !t->codes)
+    t->own = vqi_alloc(n, sizeof *t->own);
+    if (!t->residual || !t->codes || !t->own)
         return vqi_fail_nomem((unsigned long long)floats * sizeof *t->residual);
     memcpy(t->residual, x, floats * sizeof *x);
     return VQ_OK;
@@ -130,23 +134,23 @@ static void leave(training *t, const vq_quantizer *q)
                               t->opts.kmeans.threads);
 }
 
-/* The next level is there: find what it leaves over. */
+/* The next level is there, with its codes of the residuals: find what it leaves over. */
 static vq_status strip(training *t)
 {
     const vq_codebook *codebook = t->codebooks[t->levels++];
-    if (t->levels == t->opts.levels)
-        return VQ_OK; /* nothing is trained on what the last level leaves */
-    vq_search_opts search = VQ_SEARCH_OPTS_INIT;
-    search.threads = t->opts.kmeans.threads;
+    const bool last = t->levels == t->opts.levels; /* nothing is trained on what that leaves */
     vq_quantizer *so_far;
-    vq_status status;
     if (t->opts.beam <= 1) {
-        status = vq_nearest(t->codes, NULL, codebook, t->residual, t->n, &search);
-        if (!status)
-            vqi_residual_subtract(t->residual, codebook, t->codes, 1, t->n, search.threads);
-        return status;
+        for (size_t i = 0; i < t->n; i++)
+            t->codes[i * t->opts.levels + t->levels - 1] = t->own[i];
+        if (!last)
+            vqi_residual_subtract(t->residual, codebook, t->own, 1, t->n, t->opts.kmeans.threads);
+        t->coded = last;
+        return VQ_OK;
     }
-    status = vqi_residual_view(&so_far, t->codebooks, t->levels);
+    if (last)
+        return VQ_OK;
+    vq_status status = vqi_residual_view(&so_far, t->codebooks, t->levels);
     if (status)
         return status;
     status = encode(t, so_far);
@@ -164,7 +168,8 @@ static vq_status refit(training *t)
     vq_status status = vqi_residual_view(&q, t->codebooks, t->levels);
     if (status)
         return status;
-    status = encode(t, q);
+    if (!t->coded)
+        status = encode(t, q);
     if (!status) {
         leave(t, q);
         status = vqi_residual_refit(better, q, t->residual, t->codes, t->n, t->opts.damping,
@@ -175,6 +180,7 @@ static vq_status refit(training *t)
         return status;
     vqi_residual_free_codebooks(t->codebooks, t->levels);
     memcpy(t->codebooks, better, t->levels * sizeof *better);
+    t->coded = false;
     return VQ_OK;
 }
 
@@ -185,6 +191,15 @@ static vq_status resume(training *t)
         vq_status status = vq_codebook_create(&t->codebooks[l], vq_codebook_codewords(theirs),
                                               vq_codebook_k(theirs), t->d, VQ_METRIC_EUCLIDEAN,
                                               vq_codebook_storage(theirs));
+        if (!status && t->opts.beam <= 1) {
+            vq_search_opts search = VQ_SEARCH_OPTS_INIT;
+            search.threads = t->opts.kmeans.threads;
+            status = vq_nearest(t->own, NULL, t->codebooks[l], t->residual, t->n, &search);
+            if (status) {
+                vq_codebook_free(t->codebooks[l]);
+                t->codebooks[l] = NULL;
+            }
+        }
         if (!status)
             status = strip(t);
         if (status)
@@ -256,7 +271,9 @@ static vq_status train_level(training *t)
         kmeans.seeds = seeds;
     }
     if (!status)
-        status = vq_kmeans_train(&t->codebooks[level], &report, t->residual, t->n, t->d, &kmeans);
+        status =
+            vqi_kmeans_train_codes(&t->codebooks[level], &report, t->opts.beam <= 1 ? t->own : NULL,
+                                   t->residual, t->n, t->d, &kmeans);
     vq_free(seeds);
     if (status)
         return status;
@@ -290,6 +307,7 @@ static vq_status share(training *t)
     vqi_residual_free_codebooks(t->codebooks, t->levels);
     for (uint32_t l = 0; l < t->levels; l++)
         t->codebooks[l] = shared;
+    t->coded = false;
     return VQ_OK;
 }
 
@@ -319,12 +337,13 @@ vq_status vq_residual_train(vq_quantizer **out, const float *x, size_t n, uint32
         status = vq_residual_create(&q, t.codebooks, t.levels);
     if (!q)
         vqi_residual_free_codebooks(t.codebooks, t.levels);
-    if (!status)
+    if (!status && !t.coded)
         status = encode(&t, q);
     if (!status)
         status = vqi_rate_count(q, t.codes, n);
     vqi_free(t.residual);
     vqi_free(t.codes);
+    vqi_free(t.own);
     if (status)
         vq_quantizer_free(q);
     else

@@ -363,8 +363,21 @@ static vq_status find_seeds(training *t, float *largest)
     return status;
 }
 
-vq_status vq_kmeans_train_source(vq_codebook **out, vq_kmeans_report *report,
-                                 const vq_source *source, const vq_kmeans_opts *opts)
+/* The codes of all rows, which are in memory, under the codebook that is returned. */
+static vq_status tell_codes(uint32_t *codes, const vq_codebook *codebook, const training *t)
+{
+    const vq_kmeans_opts *o = &t->run->opts;
+    if (t->assign.pruning && !o->repair_rounds && !o->weights) {
+        memcpy(codes, t->pruning.codes, t->run->n * sizeof *codes);
+        return VQ_OK;
+    }
+    vq_search_opts search = VQ_SEARCH_OPTS_INIT;
+    search.threads = o->threads;
+    return vq_nearest(codes, NULL, codebook, t->source.memory, t->run->n, &search);
+}
+
+static vq_status train(vq_codebook **out, vq_kmeans_report *report, uint32_t *codes,
+                       const vq_source *source, const vq_kmeans_opts *opts)
 {
     vqi_kmeans run = {0};
     training t = {.run = &run};
@@ -379,6 +392,13 @@ vq_status vq_kmeans_train_source(vq_codebook **out, vq_kmeans_report *report,
         status = training_create(&t, largest);
     if (!status)
         status = run_training(out, &t);
+    if (!status && codes) {
+        status = tell_codes(codes, *out, &t);
+        if (status) {
+            vq_codebook_free(*out);
+            *out = NULL;
+        }
+    }
     training_clear(&t);
     if (report && !status)
         *report = t.report;
@@ -387,11 +407,23 @@ vq_status vq_kmeans_train_source(vq_codebook **out, vq_kmeans_report *report,
     return status;
 }
 
+vq_status vq_kmeans_train_source(vq_codebook **out, vq_kmeans_report *report,
+                                 const vq_source *source, const vq_kmeans_opts *opts)
+{
+    return train(out, report, NULL, source, opts);
+}
+
+vq_status vqi_kmeans_train_codes(vq_codebook **out, vq_kmeans_report *report, uint32_t *codes,
+                                 const float *x, size_t n, uint32_t d, const vq_kmeans_opts *opts)
+{
+    const vq_source source = vq_source_from_memory(x, n, d);
+    return train(out, report, codes, &source, opts);
+}
+
 vq_status vq_kmeans_train(vq_codebook **out, vq_kmeans_report *report, const float *x, size_t n,
                           uint32_t d, const vq_kmeans_opts *opts)
 {
-    const vq_source source = vq_source_from_memory(x, n, d);
-    return vq_kmeans_train_source(out, report, &source, opts);
+    return vqi_kmeans_train_codes(out, report, NULL, x, n, d, opts);
 }
 
 void vq_kmeans_report_clear(vq_kmeans_report *report)

@@ -9,6 +9,10 @@
 #include "vq/kmeans.h"
 #include "vq/source.h"
 
+/** As vq_kmeans_train(), and the codes of the rows under the codebook, which the last pass found anyway. */
+vq_status vqi_kmeans_train_codes(vq_codebook **out, vq_kmeans_report *report, uint32_t *codes,
+                                 const float *x, size_t n, uint32_t d, const vq_kmeans_opts *opts);
+
 /** One training run: the rows, and options in which every default is filled in. */
 typedef struct vqi_kmeans {
     const float *x; /**< the rows that seeding looks at */
