@@ -2,7 +2,8 @@
 """bench/run rvq: residual quantization beside faiss, d = 128, 8 levels of 1024 codewords.
 
 The rows are Gaussian with the variances 1 / (1 + i), rotated at random: 65536 to train on, others to encode. faiss trains
-by plain k-means, 10 iterations (Train_default off), which ours does too. Encoding is timed with faiss's codebooks on both
+by plain k-means, 10 iterations (Train_default off); ours, from better seeds, takes 4 with a beam of 1, which leave less error
+all the same, and 10 with a beam of 5. The table has both sides' errors: a ratio says nothing where ours is larger. Encoding is timed with faiss's codebooks on both
 sides, faiss with and without its look-up tables, whichever is faster; ours with its tables prepared, as faiss's are. Codes that
 differ are judged by the error that they leave.
 
@@ -23,6 +24,7 @@ import numpy
 
 HERE = pathlib.Path(__file__).resolve().parent
 D, LEVELS, K, TRAIN = 128, 8, 1024, 65536
+ITERATIONS = {1: 4, 5: 10} # of ours, by the beam of training
 FRESH = {1: 32768, 5: 8192, 32: 1024}
 
 
@@ -101,7 +103,8 @@ class Ours:
         return json.loads(run.stdout)
 
     def train(self, beam, refits, out):
-        return self.call("train", self.folder / "train.f32", TRAIN, D, out, LEVELS, K, beam, 10, refits)["seconds"]
+        return self.call("train", self.folder / "train.f32", TRAIN, D, out, LEVELS, K, beam, ITERATIONS[beam],
+                         refits)["seconds"]
 
     def encode(self, name, count, codebooks, beam, repeats=1):
         """(seconds, seconds of preparing, mean squared error)."""
