@@ -178,13 +178,13 @@ int cli_has_suffix(const char *name, const char *suffix);
 int cli_is_folder(const char *path);
 
 /**
- * Where each input's result goes: `output` itself, or output/<stem><suffix> if it is a folder.
+ * Where each input's result goes: `output` itself, or output/<stem><suffix of the input> if it is a folder.
  * Refuses several inputs for one file, two inputs for one name, an output that is an input, and
  * bytes for a terminal.
  * @return CLI_DONE, or CLI_USAGE after a message.
  */
 int cli_plan_outputs(cli_paths *out, const cli_common *common, char **inputs, int count,
-                     const char *suffix);
+                     const char *(*suffix)(const char *input));
 /** Refuses an output that is the same file as an input, and bytes for a terminal. */
 int cli_check_output(const cli_common *common, const char *output, char *const *inputs,
                      size_t count);
@@ -196,6 +196,8 @@ char *cli_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /** A finite number, or null. */
 json_t *cli_json_real(double value);
+/** Sizes of an array, outermost first. */
+json_t *cli_json_sizes(const size_t *shape, uint32_t ndim);
 /** Print as one line, or indented, and release. @return CLI_DONE, or CLI_FAILED without memory. */
 int cli_json_print(const cli_common *common, json_t *object, int indented);
 /** "12.34", "inf" or "-" for NaN, in a field of `width`. */

@@ -178,7 +178,7 @@ static int refuse_twins(const cli_common *common, const cli_paths *outputs)
 }
 
 int cli_plan_outputs(cli_paths *out, const cli_common *common, char **inputs, int count,
-                     const char *suffix)
+                     const char *(*suffix)(const char *input))
 {
     *out = (cli_paths){0};
     if (!common->output)
@@ -190,7 +190,7 @@ int cli_plan_outputs(cli_paths *out, const cli_common *common, char **inputs, in
     for (int i = 0; i < count; i++) {
         if (folder && strcmp(inputs[i], "-") == 0)
             return cli_usage(common, "standard input has no name to use in a folder");
-        append(out, folder ? name_in_folder(common->output, inputs[i], suffix)
+        append(out, folder ? name_in_folder(common->output, inputs[i], suffix(inputs[i]))
                            : cli_copy(common->output));
     }
     int code = refuse_twins(common, out);

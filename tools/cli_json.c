@@ -29,3 +29,11 @@ void cli_print_real(FILE *to, int width, int decimals, double value)
     else
         fprintf(to, "%*.*f", width, decimals, value);
 }
+
+json_t *cli_json_sizes(const size_t *shape, uint32_t ndim)
+{
+    json_t *array = json_array();
+    for (uint32_t i = 0; i < ndim; i++)
+        json_array_append_new(array, json_integer((json_int_t)shape[i]));
+    return array;
+}

@@ -1,30 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** @file tools/vqdec.c  Tokens to pictures. */
+/** @file tools/vqdec.c  Tokens to signals. */
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli_codec.h"
-#include "io/image.h"
+#include "cli_kind.h"
 
 enum { KEY_ANY_MODEL = CLI_KEY_FIRST };
 
 typedef struct settings {
     const char *model; /**< NULL = the built-in one that made the tokens */
-    uint32_t bits;     /**< 0 = as the source had */
+    cli_writing writing;
+    cli_kind_options kind_options;
     vq_coding_opts coding;
 } settings;
 
 static const cli_option options[] = {
-    CLI_OPTION_OUTPUT("the PNG file, - for standard output, or an existing folder"),
+    CLI_OPTION_OUTPUT("the file, - for standard output, or an existing folder"),
     {'l', "levels", "N", "levels to decode; fewer = coarser (default: all in the file)"},
     {'m', "model", "MODEL", "a built-in model or a model file (default: the built-in one)"},
     {KEY_ANY_MODEL, "any-model", NULL, "decode even if another model made the tokens"},
-    {'b', "bits", "N", "bits per sample of the PNG: 8 or 16 (default: as the source had)"},
+    {'b', "bits", "N", "bits per sample of a PNG: 8 or 16 (default: as the source had)"},
     CLI_OPTION_THREADS,
     CLI_OPTION_CPU,
     CLI_OPTION_JSON,
-    CLI_OPTION_FORCE("write the picture even to a terminal"),
+    CLI_OPTION_FORCE("write the result even to a terminal"),
     CLI_OPTION_QUIET,
     CLI_OPTION_VERBOSE,
     CLI_OPTION_HELP,
@@ -47,7 +47,8 @@ static int on_option(void *state, const cli_common *common, int key, const char 
     case 'b':
         if (strcmp(value, "8") && strcmp(value, "16"))
             return cli_usage(common, "--bits: '%s' is neither 8 nor 16", value);
-        s->bits = strcmp(value, "8") ? 16 : 8;
+        cli_kind_option_given(&s->kind_options, "bits", CLI_FOR_IMAGE);
+        s->writing.bits = strcmp(value, "8") ? 16 : 8;
         return CLI_DONE;
     default:
         s->coding.any_model = 1;
@@ -68,10 +69,16 @@ static const cli_program program = {
     .option = on_option,
 };
 
+typedef struct showing {
+    cli_progress progress;
+    const cli_kind *kind;
+} showing;
+
 static int on_progress(void *context, const vq_progress *progress)
 {
-    return cli_progress_show(context, "decoding", (double)progress->done, (double)progress->total,
-                             "rows");
+    showing *s = context;
+    return cli_progress_show(&s->progress, "decoding", (double)progress->done,
+                             (double)progress->total, s->kind->progress_name);
 }
 
 /** The model for these tokens; `codec` may be open already, from --model or from the file before. */
@@ -82,8 +89,7 @@ static int choose_model(const cli_common *common, const settings *s, vq_codec **
     if (*codec && model)
         return CLI_DONE;
     if (!model && tokens->codec[0] == '\0')
-        return cli_fault(common, name,
-                         "no codec made these tokens, so there is no picture in them");
+        return cli_fault(common, name, "no codec made these tokens, so there is no signal in them");
     if (!model)
         model = cli_builtin_of(tokens->model_sha256);
     if (!model && s->coding.any_model)
@@ -102,27 +108,33 @@ static int choose_model(const cli_common *common, const settings *s, vq_codec **
     return status ? cli_fail(common, s->model ? model : name, status) : CLI_DONE;
 }
 
-static int tell(const cli_common *common, const settings *s, const char *input, const char *output,
-                const vq_signal *picture, const vq_tokens *tokens)
+static int tell(const cli_common *common, const cli_kind *kind, const settings *s,
+                const char *input, const char *output, const vq_tokens *tokens)
 {
     const uint32_t used = s->coding.levels ? s->coding.levels : tokens->levels;
-    const uint32_t bits = s->bits ? s->bits : picture->bits ? picture->bits : 8;
-    if (common->json)
-        return cli_json_print(common,
-                              json_pack("{ss ss si si si si si si}", "file", input, "output",
-                                        output, "width", (int)picture->shape[1], "height",
-                                        (int)picture->shape[0], "channels", (int)picture->shape[2],
-                                        "bits", (int)bits, "levels", (int)used, "levels_in_file",
-                                        (int)tokens->levels),
-                              0);
-    cli_note(common, "%s: %zux%zu %s, %u of %u levels", cli_input_name(input), picture->shape[1],
-             picture->shape[0], cli_channels_name(picture->shape[2]), used, tokens->levels);
+    if (common->json) {
+        json_t *object = json_pack("{ss ss}", "file", input, "output", output);
+        kind->size_json(object, tokens);
+        if (kind->default_bits) {
+            const uint32_t own = tokens->bits ? tokens->bits : kind->default_bits;
+            json_object_set_new(object, "bits",
+                                json_integer(s->writing.bits ? s->writing.bits : own));
+        }
+        json_object_update_new(object, json_pack("{si si}", "levels", (int)used, "levels_in_file",
+                                                 (int)tokens->levels));
+        return cli_json_print(common, object, 0);
+    }
+    char size[CLI_SIZE_TEXT];
+    kind->size_text(size, tokens);
+    const char *channels = kind->channels ? kind->channels(tokens) : "";
+    cli_note(common, "%s: %s%s%s, %u of %u levels", cli_input_name(input), size,
+             *channels ? " " : "", channels, used, tokens->levels);
     return CLI_DONE;
 }
 
 /* Read the tokens, and open the model that they need on the way. */
-static int load(vq_tokens **tokens, const cli_common *common, const settings *s, vq_codec **codec,
-                const char *input)
+static int load(vq_tokens **tokens, const cli_kind **kind, const cli_common *common,
+                const settings *s, vq_codec **codec, const char *input, const char *output)
 {
     const char *name = cli_input_name(input);
     vq_bytes bytes;
@@ -132,10 +144,14 @@ static int load(vq_tokens **tokens, const cli_common *common, const settings *s,
     if (!status)
         status = vq_tokens_parse_head(&head, NULL, bytes.data, bytes.size, input, NULL);
     int code = status ? cli_fail(common, name, status) : CLI_DONE;
-    if (!code && head.kind != VQ_KIND_IMAGE)
-        code = cli_fault(common, name, "holds tokens of %s, not of a picture",
+    if (!code && !(*kind = cli_kind_of(head.kind)))
+        code = cli_fault(common, name, "holds tokens of kind %s, which vqdec cannot write",
                          vq_kind_name(head.kind));
-    else if (!code && s->coding.levels > head.levels)
+    if (!code)
+        code = cli_kind_check_options(common, &s->kind_options, *kind, name);
+    if (!code)
+        code = cli_kind_check_output(common, *kind, output);
+    if (!code && s->coding.levels > head.levels)
         code = cli_usage(common, "%s: --levels: %u, but the file has %u levels", name,
                          s->coding.levels, head.levels);
     if (!code)
@@ -154,33 +170,46 @@ static int decode(const cli_common *common, settings *s, vq_codec **codec, const
                   const char *output)
 {
     vq_tokens *tokens = NULL;
-    vq_signal *picture = NULL;
-    cli_progress progress;
+    vq_signal *signal = NULL;
+    showing shown = {0};
     const char *name = cli_input_name(input);
-    int code = load(&tokens, common, s, codec, input);
+    int code = load(&tokens, &shown.kind, common, s, codec, input, output);
     if (code)
         return code;
 
     cli_catch_signals();
-    cli_progress_start(&progress, common);
+    cli_progress_start(&shown.progress, common);
     s->coding.progress = on_progress;
-    s->coding.progress_context = &progress;
-    vq_status status = vq_codec_decode(&picture, *codec, tokens, &s->coding);
-    cli_progress_clear(&progress);
+    s->coding.progress_context = &shown;
+    vq_status status = vq_codec_decode(&signal, *codec, tokens, &s->coding);
+    cli_progress_clear(&shown.progress);
     if (status)
         code = cli_fail(common, name, status);
     if (!code && cli_interrupted())
         code = cli_fail(common, NULL, VQ_E_CANCELLED);
-    if (!code && (status = vq_png_write(output, picture, s->bits, NULL)))
+    if (!code && (status = shown.kind->write(output, signal, &s->writing)))
         code = cli_fail(common, strcmp(output, "-") ? output : "standard output", status);
     if (!code)
-        code = tell(common, s, input, output, picture, tokens);
+        code = tell(common, shown.kind, s, input, output, tokens);
     if (!code && common->verbose)
-        cli_note(common, "  %.3f s, %.2f megapixels/s", cli_seconds() - progress.started,
-                 1e-6 * cli_sites(picture->shape) / (cli_seconds() - progress.started));
-    vq_signal_free(picture);
+        cli_kind_tell_speed(common, shown.kind, tokens, cli_seconds() - shown.progress.started);
+    vq_signal_free(signal);
     vq_tokens_free(tokens);
     return code;
+}
+
+/** The ending of the name of what these tokens become, in a folder. What cannot be read is told when it is decoded. */
+static const char *suffix_of(const char *path)
+{
+    vq_bytes bytes = {0};
+    vq_tokens head = {0};
+    const cli_kind *kind = cli_kind_of(VQ_KIND_IMAGE);
+    if (!vq_file_read(&bytes, path, NULL) &&
+        !vq_tokens_parse_head(&head, NULL, bytes.data, bytes.size, path, NULL) &&
+        cli_kind_of(head.kind))
+        kind = cli_kind_of(head.kind);
+    vq_bytes_clear(&bytes);
+    return kind->written[0];
 }
 
 int main(int argc, char **argv)
@@ -196,7 +225,7 @@ int main(int argc, char **argv)
 
     cli_paths outputs;
     vq_codec *codec = NULL;
-    code = cli_plan_outputs(&outputs, &common, argv + optind, argc - optind, ".png");
+    code = cli_plan_outputs(&outputs, &common, argv + optind, argc - optind, suffix_of);
     int worst = code;
     for (int i = optind; !code && i < argc && !cli_interrupted(); i++) {
         const int one = decode(&common, &s, &codec, argv[i], outputs.path[i - optind]);

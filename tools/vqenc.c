@@ -1,21 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** @file tools/vqenc.c  Pictures to tokens. */
+/** @file tools/vqenc.c  Signals to tokens. */
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli_codec.h"
-#include "io/image.h"
+#include "cli_kind.h"
 
 enum { KEY_ALPHA = CLI_KEY_FIRST, KEY_BACKGROUND, KEY_BEAM, KEY_LAMBDA };
 
 typedef struct settings {
-    const char *model;
+    const char *model; /**< NULL = the built-in one of the signal's kind */
     vq_packing packing;
     int has_packing;
     vq_coding_opts coding;
     int has_background;
+    cli_kind_options kind_options;
 } settings;
+
+/** The codec that is open, and the kind of signal that it is for. */
+typedef struct open_codec {
+    vq_codec *codec;
+    const cli_kind *kind;
+    vq_codec_info info;
+} open_codec;
 
 static const cli_option options[] = {
     CLI_OPTION_OUTPUT("the token file, - for standard output, or an existing folder"),
@@ -26,11 +33,13 @@ static const cli_option options[] = {
      "good, 0.03 small; default 0: the nearest codes, whatever they cost)"},
     {KEY_BEAM, "beam", "N",
      "look at the N best ways in the search, 1 (default) to 64; 8 is slow and good"},
-    {'m', "model", "MODEL", "a built-in model (image, default) or a model file"},
+    {'m', "model", "MODEL",
+     "a built-in model or a model file (default: the built-in one of the input's kind)"},
     {'p', "packing", "HOW",
      "bits (default), entropy (smallest, needs the model to read; default with --lambda) or raw\n"
      "(can be memory-mapped)"},
-    {KEY_ALPHA, "alpha", "HOW", "keep (coded as a second plane, default) or composite"},
+    {KEY_ALPHA, "alpha", "HOW",
+     "of pictures: keep (coded as a second plane, default) or composite"},
     {KEY_BACKGROUND, "background", "RRGGBB", "colour under --alpha composite (default 000000)"},
     CLI_OPTION_THREADS,
     CLI_OPTION_CPU,
@@ -100,21 +109,23 @@ static int on_option(void *state, const cli_common *common, int key, const char 
     case KEY_LAMBDA:
         return read_lambda(s, common, value);
     case KEY_ALPHA:
+        cli_kind_option_given(&s->kind_options, "alpha", CLI_FOR_IMAGE);
         if (strcmp(value, "keep") && strcmp(value, "composite"))
             return cli_usage(common, "--alpha: '%s' is neither keep nor composite", value);
         s->coding.alpha = strcmp(value, "keep") ? VQ_ALPHA_COMPOSITE : VQ_ALPHA_KEEP;
         return CLI_DONE;
     default:
+        cli_kind_option_given(&s->kind_options, "background", CLI_FOR_IMAGE);
         return read_background(s, common, value);
     }
 }
 
 static const cli_program program = {
     .name = "vqenc",
-    .usage = "PICTURE... -o OUTPUT [options]",
+    .usage = "INPUT... -o OUTPUT [options]",
     .about =
         "Turn a PNG or JPEG picture into a small file of discrete tokens; vqdec turns it back.\n"
-        "With several pictures OUTPUT is a folder, which receives NAME.bin for each.\n",
+        "With several inputs OUTPUT is a folder, which receives NAME.bin for each.\n",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .examples = "  vqenc photo.png -o tokens.bin\n"
@@ -124,106 +135,152 @@ static const cli_program program = {
     .option = on_option,
 };
 
+typedef struct showing {
+    cli_progress progress;
+    const cli_kind *kind;
+} showing;
+
 static int on_progress(void *context, const vq_progress *progress)
 {
-    return cli_progress_show(context, "encoding", (double)progress->done, (double)progress->total,
-                             "rows");
+    showing *s = context;
+    return cli_progress_show(&s->progress, "encoding", (double)progress->done,
+                             (double)progress->total, s->kind->progress_name);
 }
 
-static int tell(const cli_common *common, const settings *s, const char *input, const char *output,
-                const vq_tokens *tokens, size_t bytes)
+static json_t *as_json(const cli_kind *kind, const char *input, const char *output,
+                       const vq_tokens *tokens, vq_packing packing, size_t bytes)
 {
-    const double bpp = cli_bits_per_pixel(bytes, tokens->source_shape);
-    if (common->json) {
-        char sha[CLI_HEX_SIZE];
-        cli_hex(sha, tokens->model_sha256);
-        return cli_json_print(
-            common,
-            json_pack("{ss ss si si si so so ss sI sf ss ss}", "file", input, "output", output,
-                      "width", (int)tokens->source_shape[1], "height", (int)tokens->source_shape[0],
-                      "channels", (int)tokens->source_shape[2], "grid",
-                      json_pack("[iii]", (int)tokens->grid[0], (int)tokens->grid[1],
-                                (int)tokens->grid[2]),
-                      "k", cli_json_levels(tokens->levels, tokens->k), "packing",
-                      vq_packing_name(s->packing), "bytes", (json_int_t)bytes, "bits_per_pixel",
-                      bpp, "codec", tokens->codec, "model_sha256", sha),
-            0);
-    }
-    char levels[CLI_K_SIZE];
+    char sha[CLI_HEX_SIZE];
+    cli_hex(sha, tokens->model_sha256);
+    json_t *object = json_pack("{ss ss}", "file", input, "output", output);
+    kind->size_json(object, tokens);
+    json_object_update_new(object, json_pack("{so so ss sI}", "grid",
+                                             cli_json_sizes(tokens->grid, tokens->grid_ndim), "k",
+                                             cli_json_levels(tokens->levels, tokens->k), "packing",
+                                             vq_packing_name(packing), "bytes", (json_int_t)bytes));
+    json_object_set_new(object, kind->rate_key, json_real(cli_kind_rate(kind, bytes, tokens)));
+    json_object_set_new(object, "codec", json_string(tokens->codec));
+    json_object_set_new(object, "model_sha256", json_string(sha));
+    return object;
+}
+
+static int tell(const cli_common *common, const cli_kind *kind, const settings *s,
+                const char *input, const char *output, const vq_tokens *tokens, size_t bytes)
+{
+    if (common->json)
+        return cli_json_print(common, as_json(kind, input, output, tokens, s->packing, bytes), 0);
+    char size[CLI_SIZE_TEXT], levels[CLI_K_SIZE];
+    kind->size_text(size, tokens);
     cli_describe_levels(levels, tokens->levels, tokens->k);
-    cli_note(common, "%s: %zux%zu, %s, %zu bytes, %.3f bpp", cli_input_name(input),
-             tokens->source_shape[1], tokens->source_shape[0], levels, bytes, bpp);
+    cli_note(common, "%s: %s, %s, %zu bytes, %.3f %s", cli_input_name(input), size, levels, bytes,
+             cli_kind_rate(kind, bytes, tokens), kind->rate_name);
     return CLI_DONE;
 }
 
-static int encode(const cli_common *common, settings *s, const vq_codec *codec, const char *input,
-                  const char *output)
+static int encode(const cli_common *common, settings *s, const open_codec *open,
+                  const cli_input *input, const char *output)
 {
-    vq_codec_info info;
-    vq_codec_get_info(&info, codec);
-    vq_signal *picture = NULL;
+    vq_signal *signal = NULL;
     vq_tokens *tokens = NULL;
     vq_bytes bytes = {0};
-    cli_progress progress;
-    const char *name = cli_input_name(input);
-    vq_status status = vq_image_read(&picture, input, NULL);
+    showing shown = {.kind = open->kind};
+    vq_status status = open->kind->read(&signal, input);
     if (status)
-        return cli_fail(common, name, status);
+        return cli_fail(common, input->name, status);
 
     cli_catch_signals();
-    cli_progress_start(&progress, common);
+    cli_progress_start(&shown.progress, common);
     s->coding.progress = on_progress;
-    s->coding.progress_context = &progress;
-    status = vq_codec_encode(&tokens, codec, picture, &s->coding);
-    cli_progress_clear(&progress);
+    s->coding.progress_context = &shown;
+    status = vq_codec_encode(&tokens, open->codec, signal, &s->coding);
+    cli_progress_clear(&shown.progress);
     if (!status)
-        status = vq_tokens_serialize_with(&bytes, tokens, s->packing, info.tables);
-    int code = status ? cli_fail(common, name, status) : CLI_DONE;
+        status = vq_tokens_serialize_with(&bytes, tokens, s->packing, open->info.tables);
+    int code = status ? cli_fail(common, input->name, status) : CLI_DONE;
     if (!code && cli_interrupted())
         code = cli_fail(common, NULL, VQ_E_CANCELLED);
     if (!code && (status = vq_file_write(output, bytes.data, bytes.size, NULL)))
         code = cli_fail(common, strcmp(output, "-") ? output : "standard output", status);
     if (!code)
-        code = tell(common, s, input, output, tokens, bytes.size);
+        code = tell(common, open->kind, s, input->path, output, tokens, bytes.size);
     if (!code && common->verbose)
-        cli_note(common, "  %.3f s, %.2f megapixels/s", cli_seconds() - progress.started,
-                 1e-6 * cli_sites(tokens->source_shape) / (cli_seconds() - progress.started));
+        cli_kind_tell_speed(common, open->kind, tokens, cli_seconds() - shown.progress.started);
     vq_bytes_clear(&bytes);
     vq_tokens_free(tokens);
-    vq_signal_free(picture);
+    vq_signal_free(signal);
     return code;
+}
+
+/** Open the codec of that name, or of that kind, unless it is open. The last one is closed. */
+static int open_codec_of(const cli_common *common, const settings *s, open_codec *open,
+                         const cli_kind *kind)
+{
+    const char *model = s->model ? s->model : kind->codec;
+    if (open->codec && (s->model || open->kind == kind))
+        return CLI_DONE;
+    vq_codec_free(open->codec);
+    open->codec = NULL;
+    const vq_status status = vq_codec_open(&open->codec, model, NULL);
+    if (status)
+        return cli_fail(common, model, status);
+    vq_codec_get_info(&open->info, open->codec);
+    open->kind = cli_kind_of(open->info.kind);
+    if (!open->kind)
+        return cli_usage(common, "%s: a model for %s, which %s does not encode", model,
+                         vq_kind_name(open->info.kind), common->program);
+    if (s->coding.levels > open->info.levels)
+        return cli_usage(common, "--levels: %u, but the model has %u levels", s->coding.levels,
+                         open->info.levels);
+    return CLI_DONE;
+}
+
+/** Find what the input is, and have its codec open. */
+static int encode_input(const cli_common *common, settings *s, open_codec *open, const char *path,
+                        const char *output)
+{
+    cli_input input;
+    int code = cli_input_open(&input, common, path);
+    const cli_kind *kind = NULL;
+    if (!code && !(kind = cli_kind_find(common, &input, open->kind)))
+        code = CLI_FAILED;
+    if (!code)
+        code = cli_kind_check_options(common, &s->kind_options, kind, input.name);
+    if (!code)
+        code = open_codec_of(common, s, open, kind);
+    if (!code && open->kind != kind)
+        code = cli_usage(common, "%s is %s, and the model %s is for %s", input.name, kind->one,
+                         s->model, open->kind->many);
+    if (!code) {
+        if (!s->has_packing)
+            s->packing =
+                s->coding.lambda > 0 && open->info.tables ? VQ_PACKING_ENTROPY : VQ_PACKING_BITS;
+        code = encode(common, s, open, &input, output);
+    }
+    cli_input_clear(&input);
+    return code;
+}
+
+static const char *suffix_of(const char *path)
+{
+    (void)path;
+    return ".bin";
 }
 
 static int encode_all(const cli_common *common, settings *s, char **inputs, int count)
 {
     cli_paths outputs;
-    vq_codec *codec = NULL;
-    vq_codec_info info;
-    int code = cli_plan_outputs(&outputs, common, inputs, count, ".bin");
-    if (!code) {
-        const vq_status status = vq_codec_open(&codec, s->model, NULL);
-        if (status)
-            code = cli_fail(common, s->model, status);
-    }
-    if (!code) {
-        vq_codec_get_info(&info, codec);
-        if (info.kind != VQ_KIND_IMAGE)
-            code = cli_usage(common, "%s: a model for %s, not for pictures", s->model,
-                             vq_kind_name(info.kind));
-        else if (s->coding.levels > info.levels)
-            code = cli_usage(common, "--levels: %u, but the model has %u levels", s->coding.levels,
-                             info.levels);
-        else if (!s->has_packing && s->coding.lambda > 0 && info.tables)
-            s->packing = VQ_PACKING_ENTROPY;
-    }
-    /* One bad picture does not stop the others; it decides the exit code. */
+    open_codec open = {0};
+    int code = cli_plan_outputs(&outputs, common, inputs, count, suffix_of);
+    if (!code && s->model)
+        code = open_codec_of(common, s, &open, NULL);
+    /* One bad input does not stop the others; it decides the exit code. */
     int worst = code;
     for (int i = 0; !code && i < count && !cli_interrupted(); i++) {
-        const int one = encode(common, s, codec, inputs[i], outputs.path[i]);
+        const int one = encode_input(common, s, &open, inputs[i], outputs.path[i]);
         if (one > worst)
             worst = one;
     }
-    vq_codec_free(codec);
+    vq_codec_free(open.codec);
     cli_paths_clear(&outputs);
     return worst;
 }
@@ -231,12 +288,12 @@ static int encode_all(const cli_common *common, settings *s, char **inputs, int 
 int main(int argc, char **argv)
 {
     cli_common common;
-    settings s = {.model = "image", .packing = VQ_PACKING_BITS, .coding = VQ_CODING_OPTS_INIT};
+    settings s = {.coding = VQ_CODING_OPTS_INIT};
     const int code = cli_parse(&common, &program, argc, argv, &s);
     if (code != CLI_GO_ON)
         return code;
     if (optind == argc)
-        return cli_usage(&common, "no picture was named (see vqenc --help)");
+        return cli_usage(&common, "no file to encode was named (see vqenc --help)");
     if (s.has_background && s.coding.alpha != VQ_ALPHA_COMPOSITE)
         return cli_usage(&common, "--background needs --alpha composite");
     s.coding.threads = common.threads;

@@ -59,14 +59,6 @@ static vq_status code_statistics(const vqinfo_file *file, const vq_tokens *token
     return status;
 }
 
-static json_t *sizes(const size_t *shape, uint32_t ndim)
-{
-    json_t *array = json_array();
-    for (uint32_t i = 0; i < ndim; i++)
-        json_array_append_new(array, json_integer((json_int_t)shape[i]));
-    return array;
-}
-
 static void tokens_as_json(json_t *json, const vq_tokens *t, const vq_tokens_info *info,
                            const char *sha, const char *builtin)
 {
@@ -75,18 +67,19 @@ static void tokens_as_json(json_t *json, const vq_tokens *t, const vq_tokens_inf
     json_object_set_new(json, "type", json_string("tokens"));
     json_object_set_new(json, "version", json_string(version));
     json_object_set_new(json, "kind", json_string(vq_kind_name(t->kind)));
-    json_object_set_new(json, "shape", sizes(t->source_shape, t->source_ndim));
+    json_object_set_new(json, "shape", cli_json_sizes(t->source_shape, t->source_ndim));
     json_object_set_new(json, "bits", json_integer(t->bits));
     json_object_set_new(json, "rate", cli_json_real(t->rate));
-    json_object_set_new(json, "grid", sizes(t->grid, t->grid_ndim));
+    json_object_set_new(json, "grid", cli_json_sizes(t->grid, t->grid_ndim));
     json_object_set_new(json, "k", cli_json_levels(t->levels, t->k));
     json_object_set_new(json, "packing", json_string(vq_packing_name(info->packing)));
     json_object_set_new(json, "bytes", json_integer((json_int_t)info->file_bytes));
     json_object_set_new(json, "payload_offset", json_integer((json_int_t)info->payload_offset));
     json_object_set_new(json, "payload_bytes", json_integer((json_int_t)info->payload_bytes));
-    if (t->kind == VQ_KIND_IMAGE)
-        json_object_set_new(json, "bits_per_pixel",
-                            json_real(cli_bits_per_pixel(info->file_bytes, t->source_shape)));
+    const cli_kind *kind = cli_kind_of(t->kind);
+    if (kind)
+        json_object_set_new(json, kind->rate_key,
+                            cli_json_real(cli_kind_rate(kind, info->file_bytes, t)));
     json_object_set_new(json, "codec", json_string(t->codec));
     json_object_set_new(json, "model_sha256", json_string(sha));
     json_object_set_new(json, "built_in", builtin ? json_string(builtin) : json_null());
@@ -97,22 +90,31 @@ static void tokens_as_text(const vqinfo_file *file, const vq_tokens *t, const vq
 {
     char levels[CLI_K_SIZE];
     cli_describe_levels(levels, t->levels, t->k);
+    const cli_kind *kind = cli_kind_of(t->kind);
     printf("%s: tokens", file->name);
-    if (t->kind == VQ_KIND_IMAGE)
-        printf(" of a picture, %zux%zu %s, %u bits per sample\n", t->source_shape[1],
-               t->source_shape[0], cli_channels_name(t->source_shape[2]), t->bits ? t->bits : 8);
-    else
+    if (kind) {
+        char size[CLI_SIZE_TEXT];
+        kind->size_text(size, t);
+        printf(" of %s, %s%s%s", kind->one, size, kind->channels ? " " : "",
+               kind->channels ? kind->channels(t) : "");
+        if (kind->default_bits)
+            printf(", %u bits per sample", t->bits ? t->bits : kind->default_bits);
+        putchar('\n');
+    } else {
         printf(", kind %s, %zu x %zu\n", vq_kind_name(t->kind), t->source_shape[0],
                t->source_shape[1]);
+    }
     printf("  %-10s version %u.%u, %s packing, %llu bytes, codes %llu bytes at %llu\n", "container",
            info->version_major, info->version_minor, vq_packing_name(info->packing),
            (unsigned long long)info->file_bytes, (unsigned long long)info->payload_bytes,
            (unsigned long long)info->payload_offset);
-    printf("  %-10s %zu x %zu x %zu positions, %s\n", "grid", t->grid[0], t->grid[1], t->grid[2],
-           levels);
-    if (t->kind == VQ_KIND_IMAGE)
-        printf("  %-10s %.4f bits per pixel\n", "rate",
-               cli_bits_per_pixel(info->file_bytes, t->source_shape));
+    printf("  %-10s ", "grid");
+    for (uint32_t i = 0; i < t->grid_ndim; i++)
+        printf("%s%zu", i ? " x " : "", t->grid[i]);
+    printf(" positions, %s\n", levels);
+    if (kind)
+        printf("  %-10s %.4f %s\n", "rate", cli_kind_rate(kind, info->file_bytes, t),
+               kind->rate_text);
     if (t->codec[0])
         printf("  %-10s codec %s, model SHA-256 %s (%s%s)\n", "needs", t->codec, sha,
                builtin ? "built in as " : "not built in: give it with --model",
@@ -168,7 +170,7 @@ vq_status vqinfo_picture(const vqinfo_file *file)
     if (file->json) {
         json_object_set_new(file->json, "type", json_string("picture"));
         json_object_set_new(file->json, "format", json_string(format));
-        json_object_set_new(file->json, "shape", sizes(picture->shape, 3));
+        json_object_set_new(file->json, "shape", cli_json_sizes(picture->shape, 3));
         json_object_set_new(file->json, "bits", json_integer(picture->bits));
     } else {
         printf("%s: %s picture, %zux%zu %s, %u bits per sample, %zu bytes, %.3f bits per pixel\n",

@@ -3,7 +3,7 @@
 #ifndef TOOLS_VQINFO_H
 #define TOOLS_VQINFO_H
 
-#include "cli_codec.h"
+#include "cli_kind.h"
 #include "io/file.h"
 #include "vq/tensors.h"
 

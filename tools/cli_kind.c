@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli_kind.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "io/image.h"
+
+/* Pictures. */
+
+static int image_sniff(const void *data, size_t size)
+{
+    return vq_image_sniff(data, size) != NULL;
+}
+
+static vq_status image_read(vq_signal **out, const cli_input *input)
+{
+    return input->bytes.data ? vq_image_parse(out, input->bytes.data, input->bytes.size, NULL, NULL)
+                             : vq_image_read(out, input->path, NULL);
+}
+
+static vq_status image_write(const char *path, const vq_signal *signal, const cli_writing *writing)
+{
+    return vq_png_write(path, signal, writing->bits, NULL);
+}
+
+static void image_size_text(char out[CLI_SIZE_TEXT], const vq_tokens *tokens)
+{
+    snprintf(out, CLI_SIZE_TEXT, "%zux%zu", tokens->source_shape[1], tokens->source_shape[0]);
+}
+
+static void image_size_json(json_t *object, const vq_tokens *tokens)
+{
+    json_object_set_new(object, "width", json_integer((json_int_t)tokens->source_shape[1]));
+    json_object_set_new(object, "height", json_integer((json_int_t)tokens->source_shape[0]));
+    json_object_set_new(object, "channels", json_integer((json_int_t)tokens->source_shape[2]));
+}
+
+static const char *image_channels(const vq_tokens *tokens)
+{
+    return cli_channels_name(tokens->source_shape[2]);
+}
+
+static double image_units(const vq_tokens *tokens)
+{
+    return cli_sites(tokens->source_shape);
+}
+
+static const char *const image_suffixes[] = {".png", ".jpg", ".jpeg", NULL};
+static const char *const image_written[] = {".png", NULL};
+
+static const cli_kind kinds[] = {
+    {.kind = VQ_KIND_IMAGE,
+     .codec = "image",
+     .one = "a picture",
+     .many = "pictures",
+     .formats = "PNG and JPEG",
+     .suffixes = image_suffixes,
+     .written = image_written,
+     .sniff = image_sniff,
+     .read = image_read,
+     .write = image_write,
+     .size_text = image_size_text,
+     .size_json = image_size_json,
+     .channels = image_channels,
+     .default_bits = 8,
+     .units = image_units,
+     .unit_bits = 1,
+     .rate_name = "bpp",
+     .rate_text = "bits per pixel",
+     .rate_key = "bits_per_pixel",
+     .speed_name = "megapixels/s",
+     .speed_units = 1e6,
+     .progress_name = "rows"},
+};
+
+enum { KIND_COUNT = sizeof kinds / sizeof *kinds };
+
+/* All kinds. */
+
+int cli_input_open(cli_input *out, const cli_common *common, const char *path)
+{
+    *out = (cli_input){.path = path, .name = cli_input_name(path)};
+    struct stat info;
+    const int regular = strcmp(path, "-") && stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    FILE *file = regular ? fopen(path, "rb") : NULL;
+    if (file) {
+        out->head_size = fread(out->head, 1, sizeof out->head, file);
+        const int bad = ferror(file);
+        fclose(file);
+        return bad ? cli_fault(common, out->name, "cannot be read") : CLI_DONE;
+    }
+    /* Who reads files says what cannot be opened, too. */
+    const vq_status status = vq_file_read(&out->bytes, path, NULL);
+    if (status)
+        return cli_fail(common, out->name, status);
+    out->head_size = out->bytes.size < sizeof out->head ? out->bytes.size : sizeof out->head;
+    if (out->head_size)
+        memcpy(out->head, out->bytes.data, out->head_size);
+    return CLI_DONE;
+}
+
+void cli_input_clear(cli_input *input)
+{
+    vq_bytes_clear(&input->bytes);
+}
+
+const cli_kind *cli_kind_of(vq_kind kind)
+{
+    for (size_t i = 0; i < KIND_COUNT; i++)
+        if (kinds[i].kind == kind)
+            return &kinds[i];
+    return NULL;
+}
+
+static int has_suffix_of(const char *path, const char *const *suffixes)
+{
+    for (; *suffixes; suffixes++)
+        if (cli_has_suffix(path, *suffixes))
+            return 1;
+    return 0;
+}
+
+const cli_kind *cli_kind_by_name(const char *path)
+{
+    for (size_t i = 0; i < KIND_COUNT; i++)
+        if (has_suffix_of(path, kinds[i].suffixes) || has_suffix_of(path, kinds[i].written))
+            return &kinds[i];
+    return NULL;
+}
+
+const cli_kind *cli_kind_find(const cli_common *common, const cli_input *input,
+                              const cli_kind *otherwise)
+{
+    for (size_t i = 0; i < KIND_COUNT; i++)
+        if (kinds[i].sniff(input->head, input->head_size))
+            return &kinds[i];
+    const cli_kind *kind = cli_kind_by_name(input->path);
+    if (kind || otherwise)
+        return kind ? kind : otherwise;
+    char text[256] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < KIND_COUNT && used < sizeof text; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s: %s", i ? "; " : "",
+                                 kinds[i].many, kinds[i].formats);
+    cli_fault(common, input->name, "%s (%s)",
+              input->head_size ? "not a file that is read" : "the file is empty", text);
+    return NULL;
+}
+
+int cli_kind_check_output(const cli_common *common, const cli_kind *kind, const char *output)
+{
+    const cli_kind *named = cli_kind_by_name(output);
+    if (!named || named == kind)
+        return CLI_DONE;
+    return cli_usage(common, "%s: the name is one for %s, and the tokens are of %s (write to %s)",
+                     output, named->many, kind->one, kind->written[0]);
+}
+
+double cli_kind_rate(const cli_kind *kind, uint64_t bytes, const vq_tokens *tokens)
+{
+    return 8.0 * (double)bytes / (kind->units(tokens) * kind->unit_bits);
+}
+
+void cli_kind_tell_speed(const cli_common *common, const cli_kind *kind, const vq_tokens *tokens,
+                         double seconds)
+{
+    cli_note(common, "  %.3f s, %.2f %s", seconds,
+             kind->units(tokens) / (kind->speed_units * seconds), kind->speed_name);
+}
+
+void cli_kind_option_given(cli_kind_options *options, const char *name, unsigned for_kinds)
+{
+    if (options->count < CLI_MOST_GIVEN)
+        options->given[options->count++] = (cli_kind_option){name, for_kinds};
+}
+
+int cli_kind_check_options(const cli_common *common, const cli_kind_options *options,
+                           const cli_kind *kind, const char *name)
+{
+    for (size_t i = 0; i < options->count; i++) {
+        const cli_kind_option *given = &options->given[i];
+        if (given->kinds >> kind->kind & 1)
+            continue;
+        char text[96] = "";
+        size_t used = 0;
+        for (size_t k = 0; k < KIND_COUNT && used < sizeof text; k++)
+            if (given->kinds >> kinds[k].kind & 1)
+                used += (size_t)snprintf(text + used, sizeof text - used, "%s%s",
+                                         used ? " and " : "", kinds[k].many);
+        return cli_usage(common, "--%s is for %s, and %s is %s", given->name, text, name,
+                         kind->one);
+    }
+    return CLI_DONE;
+}
