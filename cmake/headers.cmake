@@ -4,6 +4,7 @@ set(LIBVQ_PUBLIC_HEADERS
     vq/code_tables.h
     vq/codebook.h
     vq/cpu.h
+    vq/dimensions.h
     vq/export.h
     vq/gradients.h
     vq/kmeans.h
@@ -31,11 +32,14 @@ set(LIBVQ_PUBLIC_HEADERS
     rvq/residual.h
     rvq/scalar_train.h
     rvq/split.h
+    io/actions.h
+    io/csv.h
     io/digest.h
     io/file.h
     io/image.h
     io/npy.h
     io/npy_source.h
+    io/npz.h
     io/safetensors.h
     io/tokens_file.h
     codecs/codec.h

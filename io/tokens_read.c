@@ -4,6 +4,7 @@
 
 #include "io/bytes_internal.h"
 #include "io/digest.h"
+#include "io/dimensions_internal.h"
 #include "io/json_internal.h"
 #include "io/tokens_entropy_internal.h"
 #include "io/tokens_format_internal.h"
@@ -133,6 +134,7 @@ typedef struct description {
     vq_tokens tokens; /* without codes */
     vq_packing packing;
     size_t positions;
+    vq_dimensions *dimensions; /* of an action, or NULL; owned */
 } description;
 
 static vq_status bad_entry(const char *key)
@@ -251,6 +253,14 @@ static vq_status get_shapes(description *d, const json_t *head, const vq_limits 
     return VQ_OK;
 }
 
+static vq_status get_dimensions(description *d, const json_t *head)
+{
+    if (d->tokens.kind != VQ_KIND_ACTION)
+        return bad_entry("dimensions");
+    return vqi_dimensions_from_json(&d->dimensions, json_object_get(head, "dimensions"),
+                                    d->tokens.source_shape[d->tokens.source_ndim - 1]);
+}
+
 static vq_status read_head(description *d, const chunk *head, const vq_limits *limits)
 {
     memset(d, 0, sizeof *d);
@@ -269,6 +279,8 @@ static vq_status read_head(description *d, const chunk *head, const vq_limits *l
         status = get_packing(d, json);
     if (!status)
         status = get_optional(d, json);
+    if (!status && json_object_get(json, "dimensions"))
+        status = get_dimensions(d, json);
     json_decref(json);
     return status;
 }
@@ -408,8 +420,9 @@ vq_status vq_tokens_parse_head(vq_tokens *head, vq_tokens_info *info, const void
                                const char *name, const vq_limits *limits)
 {
     chunk codes = {0};
-    description d;
+    description d = {0};
     const vq_status status = read_description(&d, &codes, info, data, size, limits);
+    vq_dimensions_free(d.dimensions);
     if (status)
         return name ? vqi_fail_in(status, name) : status;
     *head = d.tokens;
@@ -422,13 +435,17 @@ vq_status vq_tokens_parse_with(vq_tokens **out, vq_tokens_info *info, const void
 {
     *out = NULL;
     chunk codes = {0};
-    description d;
+    description d = {0};
     vq_tokens_info own_info;
     vq_status status = read_description(&d, &codes, &own_info, data, size, limits);
     if (!status)
         status = check_tables(&d, tables);
     if (!status)
         status = read_codes(out, &d, &codes, data, tables);
+    if (status)
+        vq_dimensions_free(d.dimensions);
+    else
+        (*out)->dimensions = d.dimensions;
     if (status)
         return name ? vqi_fail_in(status, name) : status;
     if (info)

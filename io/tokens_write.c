@@ -5,6 +5,7 @@
 
 #include "io/bytes_internal.h"
 #include "io/digest.h"
+#include "io/dimensions_internal.h"
 #include "io/tokens_entropy_internal.h"
 #include "io/tokens_format_internal.h"
 #include "vq/error_internal.h"
@@ -97,6 +98,9 @@ static json_t *head_json(const vq_tokens *tokens, vq_packing packing)
         }
         failed |= json_object_set_new(head, "model", json_string(model));
     }
+    if (tokens->dimensions)
+        failed |=
+            json_object_set_new(head, "dimensions", vqi_dimensions_to_json(tokens->dimensions));
     if (failed) {
         json_decref(head);
         return NULL;
@@ -226,7 +230,14 @@ static vq_status check_source(const vq_tokens *tokens)
         return vqi_fail(VQ_E_ARG, "the tokens' codec name does not end");
     if (!is_utf8(tokens->codec))
         return vqi_fail(VQ_E_ARG, "the tokens' codec name is not UTF-8");
-    return VQ_OK;
+    const vq_dimensions *d = tokens->dimensions;
+    if (d && (tokens->kind != VQ_KIND_ACTION ||
+              d->count != tokens->source_shape[tokens->source_ndim - 1]))
+        return vqi_fail(VQ_E_ARG, "the tokens' dimensions are not those of their source");
+    for (size_t i = 0; d && d->names && i < d->count; i++)
+        if (!is_utf8(d->names[i]))
+            return vqi_fail(VQ_E_ARG, "the name of dimension %zu is not UTF-8", i);
+    return d ? vq_dimensions_validate(d) : VQ_OK;
 }
 
 /* The payload of an entropy coded file, or the size of one that is packed in place. */

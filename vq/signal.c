@@ -22,7 +22,7 @@ static vq_status check_shape(vq_kind kind, uint32_t ndim, const size_t *shape, s
     const uint32_t expected = kind == VQ_KIND_IMAGE ? 3 : 2;
     if (kind < VQ_KIND_IMAGE || kind > VQ_KIND_ACTION)
         return vqi_fail(VQ_E_ARG, "%d is not a kind of signal", (int)kind);
-    if (ndim != expected)
+    if (ndim != expected && !(kind == VQ_KIND_ACTION && ndim == 3))
         return vqi_fail(VQ_E_ARG, "a signal of kind %s has %u dimensions, not %u",
                         vq_kind_name(kind), expected, ndim);
     *count = 1;
@@ -62,6 +62,7 @@ void vq_signal_free(vq_signal *signal)
     if (!signal)
         return;
     vq_free(signal->data);
+    vq_dimensions_free(signal->dimensions);
     vq_free(signal);
 }
 

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vq/dimensions.h"
 #include "vq/status.h"
 
 #ifdef __cplusplus
@@ -20,17 +21,18 @@ typedef enum vq_kind {
     VQ_KIND_IMAGE =
         1, /**< H x W x C, samples in [0, 1]; C is 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA */
     VQ_KIND_AUDIO = 2, /**< T x C, samples in [-1, 1] */
-    VQ_KIND_ACTION = 3 /**< T x D, in the user's units */
+    VQ_KIND_ACTION = 3 /**< T x D, or N x T x D (episodes), in the user's units */
 } vq_kind;
 
 /** A shaped float32 array, row-major (the last dimension is contiguous). Made by vq_signal_create(). */
 typedef struct vq_signal {
     vq_kind kind;
-    uint32_t ndim;   /**< 3 for an image, 2 for audio and actions */
+    uint32_t ndim;   /**< 3 for an image, 2 for audio, 2 or 3 for actions */
     size_t shape[3]; /**< unused dimensions are 1 */
     double rate;     /**< samples or steps per second; 0 for an image or when it is not known */
     uint32_t bits; /**< bits per sample of the source, a hint for writers: 8 or 16; 0 = not known */
     float *data;   /**< owned */
+    vq_dimensions *dimensions; /**< of an action, owned; NULL = nothing is known of them */
 } vq_signal;
 
 /**

@@ -55,6 +55,7 @@ void vq_tokens_free(vq_tokens *tokens)
     if (!tokens)
         return;
     vq_free(tokens->codes);
+    vq_dimensions_free(tokens->dimensions);
     vq_free(tokens);
 }
 

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vq/dimensions.h"
 #include "vq/limits.h"
 #include "vq/signal.h"
 
@@ -24,7 +25,8 @@ enum { VQ_CODEC_NAME_SIZE = 32, VQ_SHA256_SIZE = 32 };
  * level l is below k[l].
  *
  * An image's grid is planes x rows x columns: plane 0 is the picture; plane 1, present when alpha was
- * kept, is the alpha channel coded as a grey picture. Audio's is channels x frames, an action's chunks x groups.
+ * kept, is the alpha channel coded as a grey picture. Audio's is channels x frames, an action's chunks x dimensions or
+ * episodes x chunks x dimensions.
  */
 typedef struct vq_tokens {
     vq_kind kind;
@@ -42,6 +44,7 @@ typedef struct vq_tokens {
     char codec[VQ_CODEC_NAME_SIZE]; /**< the codec's name, "image"; "" if no codec made them */
     uint8_t
         model_sha256[VQ_SHA256_SIZE]; /**< of the model file that made them; zeros if none did */
+    vq_dimensions *dimensions;        /**< of an action, owned; NULL = nothing is known of them */
 } vq_tokens;
 
 /**

@@ -6,6 +6,7 @@
 #include "vq/code_tables.h"
 #include "vq/codebook.h"
 #include "vq/cpu.h"
+#include "vq/dimensions.h"
 #include "vq/export.h"
 #include "vq/gradients.h"
 #include "vq/kmeans.h"

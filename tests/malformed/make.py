@@ -10,6 +10,7 @@ jpeg/ hold only such tables, for the hostile pictures of shared/data, and are no
 import json
 import pathlib
 import struct
+import zlib
 
 HERE = pathlib.Path(__file__).parent
 
@@ -250,9 +251,73 @@ def npy_files():
     yield "dtype-no-order", npy(header("'f4'"), eight), "VQ_E_FORMAT", "dtype"
 
 
+# ---- actions: csv, npz, npy -----------------------------------------------------------------------------
+
+def member(name=b"actions.npy", data=None, method=0, flags=0, packed=None, crc=None, size=None, offset=0, magic=b"PK\1\2"):
+    """A member's local part and its entry of the directory."""
+    data = npy(header(shape="(2, 1)"), bytes(8)) if data is None else data
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    raw = (deflate.compress(data) + deflate.flush() if method == 8 else data) if packed is None else packed
+    crc = zlib.crc32(data) if crc is None else crc
+    size = len(data) if size is None else size
+    common = struct.pack("<HHHHHIIIHH", 20, flags, method, 0, 0, crc, len(raw), size, len(name), 0)
+    return (b"PK\3\4" + common + name + raw,
+            magic + struct.pack("<H", 20) + common + struct.pack("<HHHII", 0, 0, 0, 0, offset) + name)
+
+
+def npz(members, count=None, at=None, length=None, tail=b""):
+    local, directory = b"".join(m[0] for m in members), b"".join(m[1] for m in members)
+    return local + directory + b"PK\5\6" + struct.pack(
+        "<HHHHIIH", 0, 0, len(members), len(members) if count is None else count, len(directory) if length is None
+        else length, len(local) if at is None else at, 0) + tail
+
+
+def action_files():
+    yield "empty", b"", "VQ_E_FORMAT", "neither"
+    yield "binary", bytes(range(64)), "VQ_E_FORMAT", "neither"
+    yield "csv-header-only", b"x,y\n", "VQ_E_FORMAT", "no rows"
+    yield "csv-nan", b"x,y\n1,2\n3,nan\n", "VQ_E_NONFINITE", "line 3, column 2"
+    yield "csv-infinite", b"1,2\n-inf,3\n", "VQ_E_NONFINITE", "line 2, column 1"
+    yield "csv-overflow", b"1,2\n1e39,3\n", "VQ_E_NONFINITE", "line 2, column 1"
+    yield "csv-missing", b"1,2\n3,\n", "VQ_E_FORMAT", "line 2, column 2: the value is missing"
+    yield "csv-short-row", b"1,2,3\n4,5\n", "VQ_E_FORMAT", "line 2: 2 columns"
+    yield "csv-long-row", b"1,2\n4,5,6\n", "VQ_E_FORMAT", "line 2: more than 2"
+    yield "csv-word", b"x,y\n1,2\n3,four\n", "VQ_E_FORMAT", "line 3, column 2: not a number"
+    yield "csv-hexadecimal", b"x,y\n0x10,2\n", "VQ_E_FORMAT", "line 2, column 1: not a number"
+    yield "csv-quote-open", b"1,2\n\"3,4\n", "VQ_E_FORMAT", "line 2, column 1: not a field"
+    yield "csv-field-long", b"1,2\n" + b"3" * 300 + b",4\n", "VQ_E_FORMAT", "line 2, column 1: not a field"
+    yield "csv-nul", b"1,2\n3,\0004\n", "VQ_E_FORMAT", "line 2, column 2"
+    yield "csv-time-falls", b"timestamp,x\n0,1\n2,1\n1,1\n", "VQ_E_FORMAT", "line 4, column 1: the time"
+    yield "csv-wide-claim", b",".join([b"1"] * 200) + b"\n" + b"1\n" * 300, "VQ_E_FORMAT", "do not have 200"
+    yield "npy-one-dimension", npy(header(), bytes(8)), "VQ_E_FORMAT", "1 dimensions"
+    yield "npy-nan", npy(header(shape="(1, 2)"), struct.pack("<ff", 1, float("nan"))), "VQ_E_NONFINITE", "row 0, column 1"
+    yield "npy-double-overflow", npy(header("'<f8'", shape="(2, 1)"), struct.pack("<dd", 1, 1e39)), \
+        "VQ_E_NONFINITE", "row 1, column 0"
+    yield "zip-magic-only", b"PK\3\4", "VQ_E_FORMAT", "not a whole zip"
+    yield "zip-cut", npz([member()])[:-5], "VQ_E_FORMAT", "not a whole zip"
+    yield "zip-no-array", npz([member(b"a.txt", b"hello")]), "VQ_E_FORMAT", "0 arrays"
+    yield "zip-two-arrays", npz([member(b"a.npy"), member(b"b.npy")]), "VQ_E_FORMAT", "2 arrays"
+    yield "zip-same-name", npz([member(), member()]), "VQ_E_FORMAT", "two of that name"
+    yield "zip-encrypted", npz([member(flags=1)]), "VQ_E_UNSUPPORTED", "encrypted"
+    yield "zip-method", npz([member(method=12)]), "VQ_E_UNSUPPORTED", "method 12"
+    yield "zip-crc", npz([member(crc=1)]), "VQ_E_CHECKSUM", "actions: the checksum"
+    yield "zip-stored-sizes", npz([member(size=4000)]), "VQ_E_FORMAT", "cannot unpack"
+    yield "zip-bomb", npz([member(method=8, size=1 << 30)]), "VQ_E_FORMAT", "cannot unpack"
+    yield "zip-deflate-short", npz([member(method=8, size=2000)]), "VQ_E_FORMAT", "deflated"
+    yield "zip-deflate-noise", npz([member(method=8, packed=b"\xff" * 40)]), "VQ_E_FORMAT", "deflated"
+    yield "zip-64", npz([member(size=0xFFFFFFFF)]), "VQ_E_UNSUPPORTED", "zip64"
+    yield "zip-64-directory", npz([member()], at=0xFFFFFFFF), "VQ_E_UNSUPPORTED", "zip64"
+    yield "zip-directory-beyond", npz([member()], at=1 << 20), "VQ_E_FORMAT", "directory"
+    yield "zip-directory-length", npz([member()], length=7), "VQ_E_FORMAT", "directory"
+    yield "zip-directory-magic", npz([member(magic=b"PK\1\3")]), "VQ_E_FORMAT", "directory is damaged"
+    yield "zip-count-beyond", npz([member()], count=9), "VQ_E_FORMAT", "directory is damaged"
+    yield "zip-member-beyond", npz([member(offset=5000)]), "VQ_E_FORMAT", "not the header"
+    yield "zip-array-damaged", npz([member(data=b"\x93NUMPX" + bytes(80))]), "VQ_E_FORMAT", "not a .npy"
+
+
 def main():
     for folder, suffix, files in (("tokens", "bin", token_files()), ("safetensors", "safetensors", safetensors_files()),
-                                  ("npy", "npy", npy_files())):
+                                  ("npy", "npy", npy_files()), ("actions", "in", action_files())):
         path = HERE / folder
         path.mkdir(exist_ok=True)
         for old in path.iterdir():

@@ -2,6 +2,7 @@
 /* The files of tests/malformed, each named for its fault: every one gets its status and its sentence. */
 #include <dirent.h>
 
+#include "io/actions.h"
 #include "io/file.h"
 #include "io/npy.h"
 #include "io/safetensors.h"
@@ -32,6 +33,15 @@ static vq_status read_npy(const char *path)
     const vq_status status = vq_npy_read(&tensors, path, "array", NULL);
     assert_true((status == VQ_OK) == (tensors != NULL));
     vq_tensors_free(tensors);
+    return status;
+}
+
+static vq_status read_actions(const char *path)
+{
+    vq_signal *signal;
+    const vq_status status = vq_actions_read(&signal, path, NULL);
+    assert_true((status == VQ_OK) == (signal != NULL));
+    vq_signal_free(signal);
     return status;
 }
 
@@ -92,12 +102,19 @@ static void malformed_npy_is_refused(void **state)
     check_folder("npy", read_npy);
 }
 
+static void malformed_actions_are_refused(void **state)
+{
+    (void)state;
+    check_folder("actions", read_actions);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(malformed_tokens_are_refused),
         cmocka_unit_test(malformed_safetensors_are_refused),
         cmocka_unit_test(malformed_npy_is_refused),
+        cmocka_unit_test(malformed_actions_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
