@@ -129,21 +129,19 @@ static size_t plan_walk(vqi_beam_block *b, const vqi_beam_level *level, size_t r
     const uint32_t l = level->number, common = root->common;
     const uint8_t *order = b->order + at, *shared = b->shared + at;
     const uint32_t *codes = b->codes + at * b->levels;
-    const int16_t *tables[VQ_MAX_LEVELS];
+    int16_t *const *tables = b->tables->rows[l];
     vqi_beam_step *step = b->steps;
-    for (uint32_t j = common; j < l; j++)
-        tables[j] = b->tables->rows[l][j] + first * level->codebooks[j]->k;
     for (uint32_t i = 0; i < b->prefixes; i++) {
         const uint32_t rank = order[i];
         const uint32_t *path = codes + (size_t)rank * b->levels;
         /* stack[j]: the scores that the first j codes of the prefix at hand leave. */
         for (uint32_t j = i ? shared[i] : common; j < l; j++) {
             const bool last = j + 1 == l;
-            *step++ = (vqi_beam_step){.from = j > common ? b->stack + j * VQI_COLUMNS : scores,
-                                      .row = tables[j] + path[j] * width,
-                                      .to = last ? b->sums + rank * VQI_COLUMNS
-                                                 : b->stack + (j + 1) * VQI_COLUMNS,
-                                      .rank = last ? (int)rank : -1};
+            *step++ = (vqi_beam_step){
+                .from = j > common ? b->stack + j * VQI_COLUMNS : scores,
+                .row = tables[j] + first * level->codebooks[j]->k + path[j] * width,
+                .to = last ? b->sums + rank * VQI_COLUMNS : b->stack + (j + 1) * VQI_COLUMNS,
+                .rank = last ? (int)rank : -1};
         }
     }
     return (size_t)(step - b->steps);
