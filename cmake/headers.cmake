@@ -40,7 +40,9 @@ set(LIBVQ_PUBLIC_HEADERS
     io/npy.h
     io/npy_source.h
     io/npz.h
+    io/resample.h
     io/safetensors.h
+    io/sound.h
     io/tokens_file.h
     codecs/codec.h
     codecs/image_metrics.h

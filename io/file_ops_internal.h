@@ -22,6 +22,34 @@ typedef struct vqi_file_ops {
     int (*unlink)(const char *path);
 } vqi_file_ops;
 
+/**
+ * A file that is being written piece by piece: what vq_file_write() promises holds for it, too. Each sink that was
+ * opened is closed, committed or not; a failed vqi_sink_open() has closed it.
+ */
+typedef struct vqi_sink {
+    const vqi_file_ops *ops;
+    vq_write_opts opts;
+    int fd;     /**< may be sought in, unless the sink is direct */
+    int direct; /**< a pipe, a device, or: */
+    int is_stdout;
+    char *path;   /**< with symbolic links followed */
+    char *folder; /**< that holds it */
+    char *
+        temporary; /**< path of the new file while it has a name of its own; "" while it has none */
+    size_t temporary_size;
+    int exists;
+    int linked;  /**< the new file has got the target's name already, and is not committed */
+    mode_t mode; /**< of the file that is replaced */
+} vqi_sink;
+
+vq_status vqi_sink_open(vqi_sink *sink, const vqi_file_ops *ops, const char *path,
+                        const vq_write_opts *opts);
+vq_status vqi_sink_write(vqi_sink *sink, const void *data, size_t size);
+/** Sync it and give it its name. */
+vq_status vqi_sink_commit(vqi_sink *sink);
+/** Close it; without a commit nothing of it is left. */
+void vqi_sink_close(vqi_sink *sink);
+
 /** What vq_file_write() does with another table of calls. */
 vq_status vqi_file_write(const vqi_file_ops *ops, const char *path, const void *data, size_t size,
                          const vq_write_opts *opts);

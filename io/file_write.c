@@ -40,19 +40,6 @@ static int system_link_open(int fd, const char *path)
 const vqi_file_ops vqi_system_file_ops = {system_open,      write,  fchmod, fsync, close,
                                           system_link_open, rename, unlink};
 
-/* Where a file is being written. */
-typedef struct target {
-    const vqi_file_ops *ops;
-    char *path;   /**< with symbolic links followed */
-    char *folder; /**< that holds it */
-    char *
-        temporary; /**< path of the new file while it has a name of its own; "" while it has none */
-    size_t temporary_size;
-    int exists;
-    int linked;  /**< the new file has got the target's name already */
-    mode_t mode; /**< of the file that is replaced */
-} target;
-
 static vq_status io_error(const char *path, const char *what, int error)
 {
     return vqi_fail(VQ_E_IO, "%s: %s (%s)", path, what, strerror(error));
@@ -76,18 +63,8 @@ static vq_status write_all(const vqi_file_ops *ops, int fd, const char *path, co
     return VQ_OK;
 }
 
-static void target_clear(target *t)
+static vq_status target_init(vqi_sink *t, const char *path, const struct stat *info)
 {
-    vq_free(t->path);
-    vq_free(t->folder);
-    vq_free(t->temporary);
-}
-
-static vq_status target_init(target *t, const vqi_file_ops *ops, const char *path,
-                             const struct stat *info)
-{
-    memset(t, 0, sizeof *t);
-    t->ops = ops;
     t->exists = info != NULL;
     t->mode = info ? info->st_mode & 07777 : 0;
     char resolved[PATH_MAX];
@@ -107,7 +84,7 @@ static vq_status target_init(target *t, const vqi_file_ops *ops, const char *pat
 }
 
 /* The attempt-th name for a temporary file: hidden, beside the target, and this process's own. */
-static void name_temporary(target *t, unsigned attempt)
+static void name_temporary(vqi_sink *t, unsigned attempt)
 {
     const char *slash = strrchr(t->path, '/');
     const int folder = slash ? (int)(slash - t->path + 1) : 0;
@@ -115,7 +92,7 @@ static void name_temporary(target *t, unsigned attempt)
              slash ? slash + 1 : t->path, (long)getpid(), attempt);
 }
 
-static int open_new(target *t)
+static int open_new(vqi_sink *t)
 {
     if (O_TMPFILE) {
         const int fd = t->ops->open(t->folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
@@ -138,7 +115,7 @@ static int open_new(target *t)
 }
 
 /* Give the nameless file the target's name if that is free, else one of its own, to be renamed. */
-static int name_new(target *t, int fd)
+static int name_new(vqi_sink *t, int fd)
 {
     if (*t->temporary)
         return 0;
@@ -159,7 +136,7 @@ static int name_new(target *t, int fd)
     return -1;
 }
 
-static void sync_folder(const target *t)
+static void sync_folder(const vqi_sink *t)
 {
     /* The new file is whole whatever becomes of this: some file systems cannot sync a folder. */
     const int fd = t->ops->open(t->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
@@ -169,69 +146,104 @@ static void sync_folder(const target *t)
     t->ops->close(fd);
 }
 
-static vq_status replace(target *t, const void *data, size_t size, const vq_write_opts *opts)
-{
-    const vqi_file_ops *ops = t->ops;
-    const int fd = open_new(t);
-    if (fd < 0)
-        return io_error(t->path, "cannot be created", errno);
-    vq_status status = write_all(ops, fd, t->path, data, size);
-    if (!status && t->exists && ops->fchmod(fd, t->mode))
-        status = io_error(t->path, "cannot be given its mode", errno);
-    if (!status && !opts->no_sync && ops->fsync(fd))
-        status = io_error(t->path, "cannot be synced", errno);
-    if (!status && name_new(t, fd))
-        status = io_error(t->path, "cannot be created", errno);
-    if (ops->close(fd) && !status)
-        status = io_error(t->path, "cannot be closed", errno);
-    if (!status && *t->temporary) {
-        if (ops->rename(t->temporary, t->path))
-            status = io_error(t->path, "cannot be replaced", errno);
-        else
-            *t->temporary = '\0';
-    }
-    if (status && (*t->temporary || t->linked))
-        ops->unlink(t->linked ? t->path : t->temporary);
-    if (!status && !opts->no_sync)
-        sync_folder(t);
-    return status;
-}
-
 /* Standard output, a pipe or a device: there is no old file to keep. */
-static vq_status write_direct(const vqi_file_ops *ops, const char *path, const void *data,
-                              size_t size)
+static vq_status open_direct(vqi_sink *t, const char *path)
 {
-    const int is_stdout = !strcmp(path, "-");
-    const char *name = is_stdout ? "standard output" : path;
-    const int fd = is_stdout ? STDOUT_FILENO : ops->open(path, O_WRONLY | O_CLOEXEC, 0);
-    if (fd < 0)
-        return io_error(name, "cannot be opened", errno);
-    vq_status status = write_all(ops, fd, name, data, size);
-    if (!is_stdout && ops->close(fd) && !status)
-        status = io_error(name, "cannot be closed", errno);
-    return status;
+    t->direct = 1;
+    t->path = vqi_strdup(strcmp(path, "-") ? path : "standard output");
+    if (!t->path)
+        return vqi_fail_nomem(strlen(path) + 1);
+    t->is_stdout = !strcmp(path, "-");
+    t->fd = t->is_stdout ? STDOUT_FILENO : t->ops->open(path, O_WRONLY | O_CLOEXEC, 0);
+    return t->fd < 0 ? io_error(t->path, "cannot be opened", errno) : VQ_OK;
 }
 
-vq_status vqi_file_write(const vqi_file_ops *ops, const char *path, const void *data, size_t size,
-                         const vq_write_opts *opts)
+vq_status vqi_sink_open(vqi_sink *t, const vqi_file_ops *ops, const char *path,
+                        const vq_write_opts *opts)
 {
-    vq_write_opts own;
-    vq_status status = vqi_options(&own, sizeof own, opts, "vq_write_opts");
+    memset(t, 0, sizeof *t);
+    t->ops = ops;
+    t->fd = -1;
+    vq_status status = vqi_options(&t->opts, sizeof t->opts, opts, "vq_write_opts");
     if (status)
         return status;
     struct stat info;
     const int is_stdout = !strcmp(path, "-"), exists = !is_stdout && !stat(path, &info);
     if (exists && S_ISDIR(info.st_mode))
         return vqi_fail(VQ_E_IO, "%s: is a folder, not a file", path);
-    if (is_stdout || (exists && !S_ISREG(info.st_mode)))
-        return write_direct(ops, path, data, size);
-    if (exists && own.no_replace)
+    if (is_stdout || (exists && !S_ISREG(info.st_mode))) {
+        status = open_direct(t, path);
+    } else if (exists && t->opts.no_replace) {
         return vqi_fail(VQ_E_IO, "%s: exists already", path);
-    target t;
-    status = target_init(&t, ops, path, exists ? &info : NULL);
+    } else {
+        status = target_init(t, path, exists ? &info : NULL);
+        if (!status && (t->fd = open_new(t)) < 0)
+            status = io_error(t->path, "cannot be created", errno);
+    }
+    if (status)
+        vqi_sink_close(t);
+    return status;
+}
+
+vq_status vqi_sink_write(vqi_sink *t, const void *data, size_t size)
+{
+    return write_all(t->ops, t->fd, t->path, data, size);
+}
+
+vq_status vqi_sink_commit(vqi_sink *t)
+{
+    const vqi_file_ops *ops = t->ops;
+    vq_status status = VQ_OK;
+    if (!t->direct) {
+        if (t->exists && ops->fchmod(t->fd, t->mode))
+            status = io_error(t->path, "cannot be given its mode", errno);
+        if (!status && !t->opts.no_sync && ops->fsync(t->fd))
+            status = io_error(t->path, "cannot be synced", errno);
+        if (!status && name_new(t, t->fd))
+            status = io_error(t->path, "cannot be created", errno);
+    }
+    const int fd = t->fd;
+    t->fd = -1;
+    if (!t->is_stdout && ops->close(fd) && !status)
+        status = io_error(t->path, "cannot be closed", errno);
+    if (!status && !t->direct && *t->temporary) {
+        if (ops->rename(t->temporary, t->path))
+            status = io_error(t->path, "cannot be replaced", errno);
+        else
+            *t->temporary = '\0';
+    }
+    if (!status && !t->direct) {
+        t->linked = 0;
+        if (!t->opts.no_sync)
+            sync_folder(t);
+    }
+    return status;
+}
+
+void vqi_sink_close(vqi_sink *t)
+{
+    if (t->fd >= 0 && !t->is_stdout)
+        t->ops->close(t->fd);
+    if (t->linked || (t->temporary && *t->temporary))
+        t->ops->unlink(t->linked ? t->path : t->temporary);
+    vq_free(t->path);
+    vq_free(t->folder);
+    vq_free(t->temporary);
+    memset(t, 0, sizeof *t);
+    t->fd = -1;
+}
+
+vq_status vqi_file_write(const vqi_file_ops *ops, const char *path, const void *data, size_t size,
+                         const vq_write_opts *opts)
+{
+    vqi_sink sink;
+    vq_status status = vqi_sink_open(&sink, ops, path, opts);
+    if (status)
+        return status;
+    status = vqi_sink_write(&sink, data, size);
     if (!status)
-        status = replace(&t, data, size, &own);
-    target_clear(&t);
+        status = vqi_sink_commit(&sink);
+    vqi_sink_close(&sink);
     return status;
 }
 

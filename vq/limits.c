@@ -23,6 +23,9 @@ vq_status vq_limits_resolve(vq_limits *out, const vq_limits *limits)
     DEFAULT(max_tensors, 16384);
     DEFAULT(max_header_bytes, 16u << 20);
     DEFAULT(max_json_depth, 64);
+    DEFAULT(max_sound_rate, 768000);
+    DEFAULT(max_sound_channels, 8);
+    DEFAULT(max_sound_frames, (uint64_t)1 << 34);
 #undef DEFAULT
     if (out->max_levels > VQ_MAX_LEVELS)
         return vqi_fail(VQ_E_ARG, "vq_limits.max_levels is %u (at most %d)", out->max_levels,

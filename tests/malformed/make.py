@@ -315,9 +315,117 @@ def action_files():
     yield "zip-array-damaged", npz([member(data=b"\x93NUMPX" + bytes(80))]), "VQ_E_FORMAT", "not a .npy"
 
 
+# ---- sound ----------------------------------------------------------------------------------------------
+
+def riff(*chunks, form=b"WAVE", magic=b"RIFF", size=None):
+    body = form + b"".join(chunks)
+    return magic + struct.pack("<I", len(body) if size is None else size) + body
+
+
+def part(name, payload, size=None):
+    return name + struct.pack("<I", len(payload) if size is None else size) + payload + b"\0" * (len(payload) & 1)
+
+
+def fmt(coding=1, channels=1, rate=8000, bits=16, align=None):
+    align = channels * bits // 8 if align is None else align
+    return part(b"fmt ", struct.pack("<HHIIHH", coding, channels, rate, rate * align & 0xFFFFFFFF, align, bits))
+
+
+def float_wav(*samples):
+    return riff(fmt(coding=3, bits=32), part(b"data", struct.pack(f"<{len(samples)}f", *samples)))
+
+
+def crc(data, width, polynomial):
+    value, top, mask = 0, 1 << (width - 1), (1 << width) - 1
+    for byte in data:
+        value ^= byte << (width - 8)
+        for _ in range(8):
+            value = (value << 1 ^ (polynomial if value & top else 0)) & mask
+    return value
+
+
+def flac(declared=192, rate=8000, channels=1, frames=1, magic=b"fLaC"):
+    """Blocks of 192 samples that are all 1000."""
+    info = struct.pack(">HH", 192, 192) + bytes(6)
+    info += ((rate << 44) | (channels - 1) << 41 | 15 << 36 | declared).to_bytes(8, "big") + bytes(16)
+    out = magic + b"\x80" + len(info).to_bytes(3, "big") + info
+    for number in range(frames):
+        frame = bytes([0xFF, 0xF8, 0x14, (channels - 1) << 4 | 8, number])
+        frame += bytes([crc(frame, 8, 0x07)])
+        frame += (b"\0" + struct.pack(">h", 1000)) * channels
+        out += frame + crc(frame, 16, 0x8005).to_bytes(2, "big")
+    return out
+
+
+def sound_files():
+    data = part(b"data", struct.pack("<8h", *range(0, 800, 100)))
+    good, tune = riff(fmt(), data), flac(frames=4, declared=4 * 192)
+    flipped = bytearray(tune)
+    flipped[-20] ^= 0x40
+    yield "empty", b"", "VQ_E_FORMAT", "empty"
+    yield "text", b"la la la\n", "VQ_E_FORMAT", "not a sound file"
+    yield "raw-samples", struct.pack("<64h", *range(64)), "VQ_E_FORMAT", "not a sound file"
+    yield "magic-only", b"RIFF", "VQ_E_FORMAT", "not a sound file"
+    yield "riff-of-another-kind", riff(fmt(), data, form=b"AVI "), "VQ_E_FORMAT", "not a sound file"
+    yield "header-only", riff(), "VQ_E_FORMAT", "damaged"
+    yield "format-missing", riff(data), "VQ_E_FORMAT", "damaged"
+    yield "format-short", riff(part(b"fmt ", b"\1\0\1\0"), data), "VQ_E_FORMAT", "damaged"
+    yield "data-missing", riff(fmt()), "VQ_E_FORMAT", "damaged"
+    yield "no-samples", riff(fmt(), part(b"data", b"")), "VQ_E_FORMAT", "no samples"
+    yield "cut-in-samples", good[:-6], "VQ_E_FORMAT", "was cut"
+    yield "cut-in-header", good[:30], "VQ_E_FORMAT", "was cut"
+    yield "size-beyond-file", riff(fmt(), data, size=1 << 20), "VQ_E_FORMAT", "was cut"
+    yield "channels-none", riff(fmt(channels=0, align=2), data), "VQ_E_FORMAT", "damaged"
+    yield "channels-too-many", riff(fmt(channels=64), part(b"data", bytes(256))), "VQ_E_LIMIT", "64 channels"
+    yield "rate-zero", riff(fmt(rate=0), data), "VQ_E_FORMAT", "damaged"
+    yield "rate-low", riff(fmt(rate=10), data), "VQ_E_LIMIT", "10 samples per second"
+    yield "rate-huge", riff(fmt(rate=2_000_000_000), data), "VQ_E_LIMIT", "2000000000 samples per second"
+    yield "coding-adpcm", riff(part(b"fmt ", struct.pack("<HHIIHHHH", 0x11, 1, 8000, 4055, 256, 4, 2, 505)),
+                               part(b"fact", struct.pack("<I", 505)), part(b"data", bytes(256))), \
+        "VQ_E_UNSUPPORTED", "not read"
+    yield "coding-gsm", riff(part(b"fmt ", struct.pack("<HHIIHHHH", 0x31, 1, 8000, 1625, 65, 0, 2, 320)),
+                             part(b"fact", struct.pack("<I", 320)), part(b"data", bytes(65))), \
+        "VQ_E_UNSUPPORTED", "not read"
+    yield "sample-nan", float_wav(0.5, float("nan"), 0.5), "VQ_E_NONFINITE", "0.000125 s"
+    yield "sample-infinite", float_wav(0.5, 0.5, float("-inf")), "VQ_E_NONFINITE", "0.000250 s"
+    yield "sample-not-scaled", float_wav(0, 32767, 0), "VQ_E_FORMAT", "full scale"
+    yield "flac-magic-only", b"fLaC", "VQ_E_FORMAT", "damaged"
+    yield "flac-cut-in-frame", tune[:-7], "VQ_E_FORMAT", "damaged"
+    yield "flac-frames-missing", flac(frames=2, declared=1000 * 192), "VQ_E_FORMAT", "384 of 192000"
+    yield "flac-bit-flipped", bytes(flipped), "VQ_E_FORMAT", "damaged"
+    yield "flac-declares-a-day", flac(declared=(1 << 36) - 1), "VQ_E_FORMAT", "192 of 68719476735"
+    yield "ogg-cut", b"OggS\0\2" + bytes(20) + b"\1\x1e\1vorbis", "VQ_E_FORMAT", "damaged"
+    yield "mp3-header-only", b"\xff\xfb\x90\x64", "VQ_E_FORMAT", "damaged"
+    yield "id3-of-nothing", b"ID3\3\0\0\x7f\x7f\x7f\x7f", "VQ_E_FORMAT", "damaged"
+
+
+def sound_seeds():
+    """Whole files, for the fuzzer to begin with."""
+    samples = struct.pack("<8h", *range(0, 800, 100))
+    yield "wav-16", riff(fmt(), part(b"data", samples))
+    yield "wav-stereo-8", riff(fmt(channels=2, bits=8), part(b"data", samples))
+    yield "wav-24", riff(fmt(bits=24), part(b"data", samples + samples[:8]))
+    yield "wav-float", float_wav(0, 0.5, -0.5)
+    yield "wav-double", riff(fmt(coding=3, bits=64), part(b"data", struct.pack("<3d", 0, 0.5, -0.5)))
+    yield "wav-ulaw", riff(fmt(coding=7, bits=8), part(b"data", samples))
+    yield "wav-44100", riff(fmt(rate=44100), part(b"LIST", b"INFOINAM\4\0\0\0abc\0"), part(b"data", samples))
+    yield "wav-of-a-stream", riff(fmt(), part(b"data", samples, size=0xFFFFFFFF), size=0xFFFFFFFF)
+    yield "flac", flac(frames=3, declared=3 * 192)
+    yield "flac-stereo", flac(frames=2, declared=2 * 192, channels=2, rate=48000)
+    aiff = b"AIFFCOMM" + struct.pack(">IhIh", 18, 1, 8, 16) + b"\x40\x0b\xfa\0\0\0\0\0\0\0"
+    aiff += b"SSND" + struct.pack(">III", 24, 0, 0) + samples
+    yield "aiff", b"FORM" + struct.pack(">I", len(aiff)) + aiff
+    yield "au", b".snd" + struct.pack(">IIIII", 24, 16, 3, 8000, 1) + samples
+
+
 def main():
+    seeds = HERE.parent / "fuzz/corpus/sound"
+    seeds.mkdir(exist_ok=True)
+    for name, data in sound_seeds():
+        (seeds / name).write_bytes(data)
     for folder, suffix, files in (("tokens", "bin", token_files()), ("safetensors", "safetensors", safetensors_files()),
-                                  ("npy", "npy", npy_files()), ("actions", "in", action_files())):
+                                  ("npy", "npy", npy_files()), ("actions", "in", action_files()),
+                                  ("sound", "snd", sound_files())):
         path = HERE / folder
         path.mkdir(exist_ok=True)
         for old in path.iterdir():

@@ -6,6 +6,7 @@
 #include "io/file.h"
 #include "io/npy.h"
 #include "io/safetensors.h"
+#include "io/sound.h"
 #include "io/tokens_file.h"
 #include "test_support.h"
 
@@ -42,6 +43,15 @@ static vq_status read_actions(const char *path)
     const vq_status status = vq_actions_read(&signal, path, NULL);
     assert_true((status == VQ_OK) == (signal != NULL));
     vq_signal_free(signal);
+    return status;
+}
+
+static vq_status read_sound(const char *path)
+{
+    vq_signal *sound;
+    const vq_status status = vq_sound_read(&sound, path, NULL);
+    assert_true((status == VQ_OK) == (sound != NULL));
+    vq_signal_free(sound);
     return status;
 }
 
@@ -108,6 +118,12 @@ static void malformed_actions_are_refused(void **state)
     check_folder("actions", read_actions);
 }
 
+static void malformed_sound_is_refused(void **state)
+{
+    (void)state;
+    check_folder("sound", read_sound);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -115,6 +131,7 @@ int main(void)
         cmocka_unit_test(malformed_safetensors_are_refused),
         cmocka_unit_test(malformed_npy_is_refused),
         cmocka_unit_test(malformed_actions_are_refused),
+        cmocka_unit_test(malformed_sound_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
