@@ -11,6 +11,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+typedef float vec4 __attribute__((vector_size(16)));
 typedef float vec8 __attribute__((vector_size(32)));
 typedef float vec8_unaligned __attribute__((vector_size(32), aligned(4), may_alias));
 
@@ -47,6 +48,21 @@ INLINE float tree(const vec8 *sums)
     return ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7]));
 }
 
+/* The same of four, which the lanes share. */
+INLINE vec4 four_trees(const vec8 *p)
+{
+    vec4 q[4];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++)
+        q[j] = __builtin_shufflevector(p[j], p[j], 0, 1, 2, 3) +
+               __builtin_shufflevector(p[j], p[j], 4, 5, 6, 7);
+    const vec4 a = __builtin_shufflevector(q[0], q[1], 0, 1, 4, 5) +
+                   __builtin_shufflevector(q[0], q[1], 2, 3, 6, 7),
+               b = __builtin_shufflevector(q[2], q[3], 0, 1, 4, 5) +
+                   __builtin_shufflevector(q[2], q[3], 2, 3, 6, 7);
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+}
+
 /* `count` codewords side by side: their additions do not wait for each other. */
 INLINE void score(float *scores, const float *x, const float *c, size_t d, const int count,
                   const int euclidean)
@@ -55,6 +71,7 @@ INLINE void score(float *scores, const float *x, const float *c, size_t d, const
     size_t i = 0;
     for (; i + 8 <= d; i += 8) {
         const vec8 u = LOAD8(x + i);
+#pragma GCC unroll 4
         for (int j = 0; j < count; j++) {
             const vec8 v = LOAD8(c + (size_t)j * d + i);
             add_terms(&p[j], &u, &v, euclidean);
@@ -63,11 +80,17 @@ INLINE void score(float *scores, const float *x, const float *c, size_t d, const
     if (i < d) { /* the missing elements add +0, which changes no sum that began at +0 */
         vec8 u = {0};
         memcpy(&u, x + i, (d - i) * sizeof *x);
+#pragma GCC unroll 4
         for (int j = 0; j < count; j++) {
             vec8 v = {0};
             memcpy(&v, c + (size_t)j * d + i, (d - i) * sizeof *c);
             add_terms(&p[j], &u, &v, euclidean);
         }
+    }
+    if (count == 4) {
+        const vec4 four = four_trees(p);
+        memcpy(scores, &four, sizeof four);
+        return;
     }
     for (int j = 0; j < count; j++)
         scores[j] = tree(&p[j]);
@@ -99,6 +122,7 @@ INLINE void score_pairs(float *scores, const float *const *x, const float *const
     vec8 p[4] = {{0}, {0}, {0}, {0}};
     size_t i = 0;
     for (; i + 8 <= d; i += 8)
+#pragma GCC unroll 4
         for (int j = 0; j < 4; j++) {
             const vec8 u = LOAD8(x[j] + i), v = LOAD8(c[j] + i);
             add_terms(&p[j], &u, &v, 1);
@@ -109,8 +133,8 @@ INLINE void score_pairs(float *scores, const float *const *x, const float *const
         memcpy(&v, c[j] + i, (d - i) * sizeof(float));
         add_terms(&p[j], &u, &v, 1);
     }
-    for (int j = 0; j < 4; j++)
-        scores[j] = tree(&p[j]);
+    const vec4 four = four_trees(p);
+    memcpy(scores, &four, sizeof four);
 }
 
 static void pair_distances(float *scores, const float *const *x, const float *const *c,
@@ -127,7 +151,47 @@ static void pair_distances(float *scores, const float *const *x, const float *co
         score(scores + k, x[k], c[k], d, 1, 1);
 }
 
+INLINE void decide_few(uint32_t *codes, const float *x, size_t rows, const float *codewords,
+                       uint32_t k, size_t d, const int euclidean)
+{
+    for (size_t r = 0; r < rows; r++) {
+        const size_t first = (size_t)codes[r] * VQI_SHORT_FEW, left = k - first;
+        float scores[VQI_SHORT_FEW] = {0};
+        uint32_t best = 0;
+        if (left >= VQI_SHORT_FEW)
+            score(scores, x + r * d, codewords + first * d, d, VQI_SHORT_FEW, euclidean);
+        else {
+            score_all(scores, x + r * d, codewords + first * d, left, d, euclidean);
+            for (size_t j = left; j < VQI_SHORT_FEW; j++)
+                scores[j] = scores[0]; /* equal, but later */
+        }
+        float most = scores[0];
+#pragma GCC unroll 3
+        for (uint32_t j = 1; j < VQI_SHORT_FEW; j++) {
+            const int better = euclidean ? scores[j] < most : scores[j] > most;
+            best = better ? j : best;
+            most = better ? scores[j] : most;
+        }
+        codes[r] = (uint32_t)first + best;
+    }
+}
+
+/* The usual widths with loops whose ends the compiler knows. */
+static void nearest_of_few(uint32_t *codes, const float *x, size_t rows, const float *codewords,
+                           uint32_t k, size_t d, int euclidean)
+{
+    if (!euclidean)
+        decide_few(codes, x, rows, codewords, k, d, 0);
+    else if (d == 8)
+        decide_few(codes, x, rows, codewords, k, 8, 1);
+    else if (d == 16)
+        decide_few(codes, x, rows, codewords, k, 16, 1);
+    else
+        decide_few(codes, x, rows, codewords, k, d, 1);
+}
+
 const vqi_contract CONTRACT = {.all_finite = all_finite,
                                .distances = distances,
                                .dots = dots,
-                               .pair_distances = pair_distances};
+                               .pair_distances = pair_distances,
+                               .nearest_of_few = nearest_of_few};

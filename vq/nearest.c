@@ -200,7 +200,7 @@ static int search_short(const search *s, means *use, size_t begin, size_t count,
     const float *x = s->x + begin * d;
     uint32_t *codes = s->codes + begin, open[VQI_BLOCK], open_codes[VQI_BLOCK];
     float rows[VQI_BLOCK * VQI_SHORT_DIM];
-    const size_t left = vqi_short_search(codes, open, s->codebook, x, count);
+    const size_t left = vqi_short_search(codes, open, s->codebook, s->kernels.contract, x, count);
     use->few = left <= count / OPEN_SHARE;
     for (size_t i = 0; i < left; i++)
         memcpy(rows + i * d, x + open[i] * d, d * sizeof *x);

@@ -17,6 +17,7 @@ enum {
         96, /* rows that a filter takes at once: the codebook is read once for all of them */
     VQI_CHUNK =
         16, /* groups between two looks at the peaks, which then still lie in the level-2 cache */
+    VQI_SHORT_FEW = 4, /* codewords among which the contract decides for a short row */
     VQI_ROW_LANES = VQI_CHUNK * VQI_LANES, /* of a row in a chunk, at most */
     VQI_ROW_STRIDE =
         VQI_ROW_LANES + VQI_LANES /* rows a power of two apart would share few lines of the cache */
@@ -33,6 +34,10 @@ typedef struct vqi_contract {
     /* The distance of x[i] and c[i]. */
     void (*pair_distances)(float *scores, const float *const *x, const float *const *c,
                            size_t count, size_t d);
+    /* codes[r], the number of some VQI_SHORT_FEW codewords that follow each other, becomes the code of the best of them.
+     * For scores that do not overflow. */
+    void (*nearest_of_few)(uint32_t *codes, const float *x, size_t rows, const float *codewords,
+                           uint32_t k, size_t d, int euclidean);
 } vqi_contract;
 
 extern const vqi_contract vqi_contract_portable;

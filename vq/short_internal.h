@@ -8,7 +8,7 @@
 #ifndef VQ_SHORT_INTERNAL_H
 #define VQ_SHORT_INTERNAL_H
 
-#include "vq/codebook_internal.h"
+#include "vq/nearest_internal.h"
 
 enum {
     VQI_SHORT_DIM = 16, /* dimensions, at most */
@@ -18,11 +18,12 @@ enum {
 
 /** What the search reads of a codebook: c' in steps of largest_norm / 2^15, two elements to an int32. */
 typedef struct vqi_short_codebook {
-    uint32_t pairs;  /* ceil(d / 2) */
-    int32_t *packed; /* k x pairs: element 2 i in the low half, 2 i + 1 in the high half */
-    float *start;    /* k: as vq_codebook's, but in the order of the codes */
-    double step;     /* what 1 in an element stands for */
-    double error;    /* not below |c' - what its elements stand for|, for any codeword */
+    uint32_t pairs; /* ceil(d / 2) */
+    int32_t
+        *packed;  /* k, up to a multiple of VQI_SHORT_FEW, x pairs: element 2 i low, 2 i + 1 high */
+    float *start; /* k: as vq_codebook's, but in the order of the codes */
+    double step;  /* what 1 in an element stands for */
+    double error; /* not below |c' - what its elements stand for|, for any codeword */
 } vqi_short_codebook;
 
 /** Fill in codebook->few, where such a search is possible. @return VQ_OK or VQ_E_NOMEM. */
@@ -34,6 +35,6 @@ void vqi_short_free(vqi_short_codebook *few);
  * @return how many are left open; among them are all that are not finite. Called only where the kernels say `few`.
  */
 size_t vqi_short_search(uint32_t *codes, uint32_t *open, const vq_codebook *codebook,
-                        const float *x, size_t rows);
+                        const vqi_contract *contract, const float *x, size_t rows);
 
 #endif

@@ -52,7 +52,8 @@ vq_status vqi_short_prepare(vq_codebook *codebook)
     few->pairs = (codebook->d + 1) / 2;
     /* Where steps would be denormal there is nothing to tell apart, and all rows are left open. */
     few->step = codebook->largest_norm > 0x1p-60 ? codebook->largest_norm / 32766 : 0;
-    few->packed = vqi_alloc((size_t)codebook->k * few->pairs, sizeof *few->packed);
+    const size_t padded = ((size_t)codebook->k + VQI_SHORT_FEW - 1) / VQI_SHORT_FEW * VQI_SHORT_FEW;
+    few->packed = vqi_calloc(padded * few->pairs, sizeof *few->packed);
     few->start = vqi_alloc(codebook->k, sizeof *few->start);
     if (!few->packed || !few->start)
         return vqi_fail_nomem((unsigned long long)codebook->k * few->pairs * sizeof *few->packed);
@@ -63,10 +64,11 @@ vq_status vqi_short_prepare(vq_codebook *codebook)
 #if !defined(__x86_64__)
 /* No other processor has a kernel: never called. */
 size_t vqi_short_search(uint32_t *codes, uint32_t *open, const vq_codebook *codebook,
-                        const float *x, size_t rows)
+                        const vqi_contract *contract, const float *x, size_t rows)
 {
     (void)codes;
     (void)codebook;
+    (void)contract;
     (void)x;
     for (size_t r = 0; r < rows; r++)
         open[r] = (uint32_t)r;

@@ -10,8 +10,9 @@
  *                      <= (a sqrt(d) / 2) (1 + 2^-6) C + (R + 4 a) e + 130 ab =: E,
  * with e the largest |c' - bq|, measured. (Of 130: rounding of t to float32 and to a whole number, at most 1.5 x 2^29
  * x 3 x 2^-24 + 1, which is below 98. The factor: an element is off by half a step and by the rounding of x' / a.)
- * The low bits of S make room for the code's place k in a piece of at most 2^w: T = S - S mod 2^w + k. If the largest T is ahead of the second by more than
- * (2 E + M) / ab + 2 x 2^w, with M as in nearest_shortlist.c, the contract prefers its codeword too.
+ * The low bits of S make room for the place k in a piece of at most 2^w places: T = S - S mod 2^w + k. A place is a codeword or,
+ * to compare less, a few that follow each other, with the largest S of them. If the largest T is ahead of the second by more than
+ * (2 E + M) / ab + 2 x 2^w, with M as in nearest_shortlist.c, the contract prefers what is there too.
  *
  * Compiled with -mavx512vnni and so on (CMakeLists.txt); called only where vq_cpu_flags() says so.
  */
@@ -23,7 +24,10 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { LANES = 16, MOST_VECTORS = 3, MOST_PAIRS = VQI_SHORT_DIM / 2 };
+/* With fewer codewords, to decide among the best few takes longer than to compare them one by one. */
+enum { FEW_FROM_K = 320 };
+
+enum { LANES = VQI_LANES, MOST_VECTORS = 3, MOST_PAIRS = VQI_SHORT_DIM / 2 };
 
 /* 16 rows of x' as 16 registers of one element each. */
 INLINE void transpose(__m512 v[16])
@@ -84,12 +88,13 @@ INLINE void add_products(__m512i *sum, __m512i x, const int32_t *c)
     __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(*sum) : "v"(x), "m"(*c));
 }
 
-/* k codewords against `vectors` x 16 rows. */
+/* The codewords of a piece, `step` at a time, against `vectors` x 16 rows. With step 1 every code is
+ * told apart, otherwise only which few hold the best. */
 INLINE void scan(__m512i *best, __m512i *second, const __m512i (*x)[MOST_PAIRS],
-                 const int32_t *packed, const int32_t *start, uint32_t k, int32_t code_bits,
-                 const int pairs, const int vectors)
+                 const int32_t *packed, const int32_t *start, uint32_t k, int32_t place_bits,
+                 const int pairs, const int vectors, const int step)
 {
-    const __m512i bits = _mm512_set1_epi32(code_bits);
+    const __m512i bits = _mm512_set1_epi32(place_bits);
     __m512i most[MOST_VECTORS], next[MOST_VECTORS], row[MOST_VECTORS][MOST_PAIRS];
 #pragma GCC unroll 3
     for (int v = 0; v < vectors; v++) {
@@ -98,18 +103,26 @@ INLINE void scan(__m512i *best, __m512i *second, const __m512i (*x)[MOST_PAIRS],
         for (int j = 0; j < pairs; j++)
             row[v][j] = x[v][j];
     }
-    for (uint32_t c = 0; c < k; c++, packed += pairs) {
-        const __m512i from = _mm512_set1_epi32(start[c]), code = _mm512_set1_epi32((int32_t)c);
+    for (uint32_t c = 0; c < k; c += (uint32_t)step, packed += step * pairs) {
+        const __m512i place = _mm512_set1_epi32((int32_t)c / step);
 #pragma GCC unroll 3
         for (int v = 0; v < vectors; v++) {
-            __m512i sum = from;
+            __m512i sum[VQI_SHORT_FEW];
+#pragma GCC unroll 4
+            for (int i = 0; i < step; i++) {
+                sum[i] = _mm512_set1_epi32(start[c + (uint32_t)i]);
 #pragma GCC unroll 8
-            for (int j = 0; j < pairs; j++)
-                add_products(&sum, row[v][j], packed + j);
-            /* code where there are bits for it, sum elsewhere */
-            sum = _mm512_ternarylogic_epi32(bits, code, sum, 0xca);
-            next[v] = _mm512_max_epi32(next[v], _mm512_min_epi32(most[v], sum));
-            most[v] = _mm512_max_epi32(most[v], sum);
+                for (int j = 0; j < pairs; j++)
+                    add_products(&sum[i], row[v][j], packed + i * pairs + j);
+            }
+            __m512i top = sum[0];
+            if (step == 4)
+                top = _mm512_max_epi32(_mm512_max_epi32(top, sum[1]),
+                                       _mm512_max_epi32(sum[2], sum[3]));
+            /* the place where there are bits for it, the score elsewhere */
+            top = _mm512_ternarylogic_epi32(bits, place, top, 0xca);
+            next[v] = _mm512_max_epi32(next[v], _mm512_min_epi32(most[v], top));
+            most[v] = _mm512_max_epi32(most[v], top);
         }
     }
 #pragma GCC unroll 3
@@ -120,12 +133,15 @@ INLINE void scan(__m512i *best, __m512i *second, const __m512i (*x)[MOST_PAIRS],
 }
 
 static void scan_any(__m512i *best, __m512i *second, const __m512i (*x)[MOST_PAIRS],
-                     const int32_t *packed, const int32_t *start, uint32_t k, int32_t code_bits,
-                     uint32_t any_pairs)
+                     const int32_t *packed, const int32_t *start, uint32_t k, int32_t place_bits,
+                     uint32_t any_pairs, uint32_t step)
 {
 #define CASE(pairs, vectors)                                                                       \
     case pairs:                                                                                    \
-        scan(best, second, x, packed, start, k, code_bits, pairs, vectors);                        \
+        if (step == 1)                                                                             \
+            scan(best, second, x, packed, start, k, place_bits, pairs, vectors, 1);                \
+        else                                                                                       \
+            scan(best, second, x, packed, start, k, place_bits, pairs, vectors, VQI_SHORT_FEW);    \
         break
     switch (any_pairs) {
         CASE(1, 3);
@@ -140,21 +156,24 @@ static void scan_any(__m512i *best, __m512i *second, const __m512i (*x)[MOST_PAI
 #undef CASE
 }
 
-static size_t leave_open(uint32_t *open, uint32_t first_row, size_t rows)
+/* The rows from `first_row` on, with places that exist. */
+static size_t leave_open(uint32_t *places, uint32_t *open, uint32_t first_row, size_t rows)
 {
-    for (size_t r = 0; r < rows; r++)
+    for (size_t r = 0; r < rows; r++) {
+        places[r] = 0;
         open[r] = first_row + (uint32_t)r;
+    }
     return rows;
 }
 
 /* What a search has found so far, 16 rows to a register. */
 typedef struct leaders {
-    __m512i best[MOST_VECTORS], second[MOST_VECTORS], code[MOST_VECTORS];
+    __m512i best[MOST_VECTORS], second[MOST_VECTORS], place[MOST_VECTORS];
 } leaders;
 
-/* All codewords, a piece at a time. @param per_unit 1 / ab. */
+/* All codewords, a piece at a time. @param per_unit 1 / ab. @param step codewords of a place. */
 static void search_pieces(leaders *all, const __m512i (*x)[MOST_PAIRS], const vq_codebook *codebook,
-                          float per_unit, int32_t code_bits, int vectors)
+                          float per_unit, int32_t place_bits, uint32_t step, int vectors)
 {
     const vqi_short_codebook *few = codebook->few;
     const __m512 scale = _mm512_set1_ps(per_unit);
@@ -165,27 +184,30 @@ static void search_pieces(leaders *all, const __m512i (*x)[MOST_PAIRS], const vq
         for (uint32_t c = 0; c < k; c += LANES) {
             const __mmask16 some = k - c < LANES ? (__mmask16)((1u << (k - c)) - 1) : 0xffff;
             const __m512 terms = _mm512_maskz_loadu_ps(some, few->start + first + c);
-            _mm512_store_si512(start + c, _mm512_cvtps_epi32(_mm512_mul_ps(terms, scale)));
+            /* What fills up the last few is worse than all others. */
+            _mm512_store_si512(start + c,
+                               _mm512_mask_cvtps_epi32(_mm512_set1_epi32(INT32_MIN), some,
+                                                       _mm512_mul_ps(terms, scale)));
         }
         __m512i best[MOST_VECTORS], second[MOST_VECTORS];
-        scan_any(best, second, x, few->packed + (size_t)first * few->pairs, start, k, code_bits,
-                 few->pairs);
+        scan_any(best, second, x, few->packed + (size_t)first * few->pairs, start, k, place_bits,
+                 few->pairs, step);
         for (int v = 0; v < vectors; v++) {
-            const __m512i code =
-                _mm512_add_epi32(_mm512_and_si512(best[v], _mm512_set1_epi32(code_bits)),
-                                 _mm512_set1_epi32((int)first));
+            const __m512i place =
+                _mm512_add_epi32(_mm512_and_si512(best[v], _mm512_set1_epi32(place_bits)),
+                                 _mm512_set1_epi32((int)(first / step)));
             const __m512i beaten = _mm512_min_epi32(best[v], all->best[v]);
-            all->code[v] = _mm512_mask_mov_epi32(
-                all->code[v], _mm512_cmpgt_epi32_mask(best[v], all->best[v]), code);
+            all->place[v] = _mm512_mask_mov_epi32(
+                all->place[v], _mm512_cmpgt_epi32_mask(best[v], all->best[v]), place);
             all->second[v] = _mm512_max_epi32(_mm512_max_epi32(all->second[v], second[v]), beaten);
             all->best[v] = _mm512_max_epi32(all->best[v], best[v]);
         }
     }
 }
 
-/* Up to vectors x 16 rows. @return how many are left open. */
-static size_t search(uint32_t *codes, uint32_t *open, const vq_codebook *codebook, const float *x,
-                     size_t rows, uint32_t first_row, int vectors)
+/* Up to vectors x 16 rows, and the places of their best. @return how many are left open. */
+static size_t search(uint32_t *places_of, uint32_t *open, const vq_codebook *codebook,
+                     const float *x, size_t rows, uint32_t first_row, int vectors, uint32_t step)
 {
     const vqi_short_codebook *few = codebook->few;
     const vqi_margin margin = vqi_contract_margin(codebook);
@@ -203,7 +225,7 @@ static size_t search(uint32_t *codes, uint32_t *open, const vq_codebook *codeboo
     const double reach = fmax(norm, margin.largest);
     const double a = reach / 32766, b = few->step, unit = a * b;
     if (!finite || reach > VQI_LARGEST_NORM || !(unit > 0x1p-100))
-        return leave_open(open, first_row, rows);
+        return leave_open(places_of, open, first_row, rows);
     __m512i p[MOST_VECTORS][MOST_PAIRS];
     const __m512 per_step = _mm512_set1_ps((float)(1 / a));
     for (int v = 0; v < vectors; v++)
@@ -211,28 +233,29 @@ static size_t search(uint32_t *codes, uint32_t *open, const vq_codebook *codeboo
             p[v][j] = _mm512_mask_blend_epi16(
                 0xaaaaaaaa, steps_of(spread_rows[v][2 * j], per_step),
                 _mm512_slli_epi32(steps_of(spread_rows[v][2 * j + 1], per_step), 16));
-    int32_t code_bits = 1;
-    while ((uint32_t)code_bits < codebook->k && code_bits < VQI_SHORT_PIECE)
-        code_bits *= 2;
+    const uint32_t most = codebook->k < VQI_SHORT_PIECE ? codebook->k : VQI_SHORT_PIECE;
+    uint32_t places = 1;
+    while (places * step < most)
+        places *= 2;
     const double error =
         a * sqrt(d) / 2 * (1 + 0x1p-6) * margin.largest + (reach + 4 * a) * few->error + 130 * unit;
     const double ahead =
-        (2 * error + vqi_margin_of(&margin, norm)) / unit * (1 + 0x1p-10) + 2.0 * code_bits + 1;
+        (2 * error + vqi_margin_of(&margin, norm)) / unit * (1 + 0x1p-10) + 2.0 * places + 1;
     if (!(ahead < 0x1p28))
-        return leave_open(open, first_row, rows);
+        return leave_open(places_of, open, first_row, rows);
     const __m512i limit = _mm512_set1_epi32((int32_t)ahead);
     leaders all;
     for (int v = 0; v < vectors; v++) {
         all.best[v] = all.second[v] = _mm512_set1_epi32(INT32_MIN);
-        all.code[v] = _mm512_setzero_si512();
+        all.place[v] = _mm512_setzero_si512();
     }
-    search_pieces(&all, (const __m512i(*)[MOST_PAIRS])p, codebook, (float)(1 / unit), code_bits - 1,
-                  vectors);
+    search_pieces(&all, (const __m512i(*)[MOST_PAIRS])p, codebook, (float)(1 / unit),
+                  (int32_t)places - 1, step, vectors);
     size_t left = 0;
     for (size_t v = 0; v * LANES < rows; v++) {
         const size_t begin = v * LANES, count = rows - begin < LANES ? rows - begin : LANES;
         const __mmask16 some = (__mmask16)((1u << count) - 1);
-        _mm512_mask_storeu_epi32(codes + begin, some, all.code[v]);
+        _mm512_mask_storeu_epi32(places_of + begin, some, all.place[v]);
         unsigned near =
             some & _mm512_cmp_epi32_mask(all.second[v], _mm512_sub_epi32(all.best[v], limit),
                                          _MM_CMPINT_NLT);
@@ -243,13 +266,17 @@ static size_t search(uint32_t *codes, uint32_t *open, const vq_codebook *codeboo
 }
 
 size_t vqi_short_search(uint32_t *codes, uint32_t *open, const vq_codebook *codebook,
-                        const float *x, size_t rows)
+                        const vqi_contract *contract, const float *x, size_t rows)
 {
     const int vectors = codebook->few->pairs <= 4 ? 3 : 2;
-    const size_t step = (size_t)vectors * LANES;
+    const size_t batch = (size_t)vectors * LANES;
+    const uint32_t step = codebook->k < FEW_FROM_K ? 1 : VQI_SHORT_FEW;
     size_t left = 0;
-    for (size_t r = 0; r < rows; r += step)
+    for (size_t r = 0; r < rows; r += batch)
         left += search(codes + r, open + left, codebook, x + r * codebook->d,
-                       rows - r < step ? rows - r : step, (uint32_t)r, vectors);
+                       rows - r < batch ? rows - r : batch, (uint32_t)r, vectors, step);
+    if (step > 1)
+        contract->nearest_of_few(codes, x, rows, codebook->codewords, codebook->k, codebook->d,
+                                 codebook->metric == VQ_METRIC_EUCLIDEAN);
     return left;
 }

@@ -41,7 +41,8 @@ static size_t compare(const vq_codebook *codebook, const float *x, size_t rows)
     assert_ok(vq_nearest(expected, NULL, codebook, x, rows, &opts));
     for (size_t i = 0; i < ROWS + 2 * GUARD; i++)
         codes[i] = 0xa5a5a5a5;
-    const size_t left = vqi_short_search(codes + GUARD, open, codebook, x, rows);
+    const size_t left =
+        vqi_short_search(codes + GUARD, open, codebook, &vqi_contract_portable, x, rows);
     assert_true(left <= rows);
     for (size_t i = 0, at = 0; i < rows; i++)
         if (at < left && open[at] == i)
@@ -106,7 +107,8 @@ static void odd_rows_are_left_open(void **state)
                 compare(codebook, x, ROWS);
                 continue;
             }
-            const size_t left = vqi_short_search(codes, open, codebook, x, ROWS);
+            const size_t left =
+                vqi_short_search(codes, open, codebook, &vqi_contract_portable, x, ROWS);
             int found = 0;
             for (size_t j = 0; j < left; j++)
                 found |= open[j] == row;
