@@ -7,5 +7,11 @@ pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.14)
 pkg_check_modules(LIBMD REQUIRED IMPORTED_TARGET libmd)
 pkg_check_modules(SNDFILE REQUIRED IMPORTED_TARGET sndfile>=1.2)
 pkg_check_modules(SAMPLERATE REQUIRED IMPORTED_TARGET samplerate)
-# The same list stands in libvq-config.cmake.in and libvq.pc.in for those who link the static library.
+# Modules of pkg-config; libvq.pc.in and libvq-config.cmake.in name them to those who link the static library.
+set(LIBVQ_MODULES jansson libmd sndfile samplerate)
 set(LIBVQ_DEPENDENCIES PNG::PNG JPEG::JPEG PkgConfig::JANSSON PkgConfig::LIBMD PkgConfig::SNDFILE PkgConfig::SAMPLERATE m)
+if(LIBVQ_AUDIO)
+  pkg_check_modules(FFTW3F REQUIRED IMPORTED_TARGET fftw3f>=3.3)
+  list(APPEND LIBVQ_MODULES fftw3f)
+  list(APPEND LIBVQ_DEPENDENCIES PkgConfig::FFTW3F)
+endif()

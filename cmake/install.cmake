@@ -24,5 +24,8 @@ install(FILES ${PROJECT_BINARY_DIR}/libvq-config.cmake ${PROJECT_BINARY_DIR}/lib
 file(RELATIVE_PATH LIBVQ_PC_PREFIX ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 cmake_path(APPEND LIBVQ_PC_INCLUDEDIR "\${prefix}" ${CMAKE_INSTALL_INCLUDEDIR})
 cmake_path(APPEND LIBVQ_PC_LIBDIR "\${prefix}" ${CMAKE_INSTALL_LIBDIR})
+set(modules ${LIBVQ_MODULES})
+list(REMOVE_ITEM modules sndfile) # in Libs.private by name
+list(JOIN modules " " LIBVQ_PC_MODULES)
 configure_file(cmake/libvq.pc.in libvq.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/libvq.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

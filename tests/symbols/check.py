@@ -9,8 +9,8 @@ import re
 import subprocess
 import sys
 
-# The allocator, the CPU flags and their mask, and the sentence of vq_last_error().
-STATE = {"current", "flags_found", "mask_now", "last_error"}
+# The allocator, the CPU flags and their mask, the sentence of vq_last_error(), and the lock around FFTW's planner.
+STATE = {"current", "flags_found", "mask_now", "last_error", "plan_lock"}
 
 
 def symbols(nm, *args):
