@@ -46,6 +46,7 @@ set(LIBVQ_PUBLIC_HEADERS
     io/tokens_file.h
     codecs/codec.h
     codecs/image_metrics.h
+    codecs/stream.h
     codecs/train.h)
 
 # The release has one number, in vq/export.h.

@@ -41,7 +41,7 @@ typedef struct vq_codec_opts {
 /**
  * Open a codec.
  * @param[out] out   owned by the caller, free with vq_codec_free().
- * @param      model the name of a built-in model ("image"), or the path of a model file (anything
+ * @param      model the name of a built-in model ("image", "audio"), or the path of a model file (anything
  *                   with a '/' or a '.' is a path).
  * @return VQ_OK, VQ_E_ARG (no such built-in; the sentence lists them), VQ_E_IO, VQ_E_FORMAT,
  *         VQ_E_LIMIT, VQ_E_UNSUPPORTED (a front end this library does not know), VQ_E_NOMEM.
@@ -55,16 +55,18 @@ VQ_API void vq_codec_free(vq_codec *codec);
 
 /** What a codec is. Borrowed texts live as long as the codec. */
 typedef struct vq_codec_info {
-    const char *name;        /**< of the front end: "image" */
-    uint32_t id;             /**< pinned number of the front end, never reused: image is 1 */
-    vq_kind kind;            /**< of the signals it takes */
-    uint32_t levels;         /**< that the model holds */
+    const char *name; /**< of the front end: "image", "audio" */
+    uint32_t id;      /**< pinned number of the front end, never reused: image is 1, audio 2 */
+    vq_kind kind;     /**< of the signals it takes */
+    uint32_t levels;  /**< that the model holds */
     uint32_t default_levels; /**< used when the caller asks for 0 */
-    uint32_t hop[2];         /**< signal samples per grid position: rows and columns of an image */
+    uint32_t hop[2]; /**< signal samples per grid position: rows and columns of an image; [0]
+                                  for a signal of one dimension in time */
     const vq_quantizer *quantizer;        /**< borrowed */
     uint8_t model_sha256[VQ_SHA256_SIZE]; /**< of the model file */
     const vq_code_tables
         *tables; /**< for VQ_PACKING_ENTROPY, borrowed; NULL if the model has none */
+    double rate; /**< samples per second of the signals it takes; 0 = any */
 } vq_codec_info;
 
 VQ_API void vq_codec_get_info(vq_codec_info *out, const vq_codec *codec);
@@ -77,7 +79,7 @@ typedef enum vq_alpha_policy {
 } vq_alpha_policy;
 
 typedef struct vq_progress {
-    uint64_t done, total; /**< of work units: rows of the grid */
+    uint64_t done, total; /**< of work units: rows of an image's grid, frames of audio */
 } vq_progress;
 
 /** How to encode or decode; NULL means all defaults. */
@@ -108,9 +110,9 @@ typedef struct vq_coding_opts {
 
 /**
  * Signal to tokens. Memory beyond the signal and its tokens: a band of a few grid rows, whatever the
- * size of the picture. A grey picture is coded as R = G = B and decodes to one channel.
+ * size of the picture, or some thousand frames of a sound. A grey picture is coded as R = G = B and decodes to one channel.
  * @param[out] out owned by the caller, free with vq_tokens_free(); fully filled in, model hash included.
- * @return VQ_OK, VQ_E_ARG (wrong kind of signal, levels), VQ_E_NONFINITE, VQ_E_LIMIT, VQ_E_NOMEM,
+ * @return VQ_OK, VQ_E_ARG (wrong kind of signal, or rate, levels), VQ_E_NONFINITE, VQ_E_LIMIT, VQ_E_NOMEM,
  *         VQ_E_CANCELLED.
  */
 VQ_API vq_status vq_codec_encode(vq_tokens **out, const vq_codec *codec, const vq_signal *signal,

@@ -10,6 +10,8 @@
 #include "codecs/codec.h"
 #include "codecs/train.h"
 
+struct vqi_stream_kind;
+
 typedef struct vqi_front_end {
     const char *name; /**< in model and token files; never reused */
     uint32_t id;      /**< pinned; never reused */
@@ -18,13 +20,14 @@ typedef struct vqi_front_end {
     vq_status (*load)(void **state, const vq_tensors *model, const vq_quantizer *quantizer,
                       const vq_limits *limits);
     void (*free)(void *state);
-    /** Fill in the info's default_levels and hop. */
+    /** Fill in the info's default_levels, hop and rate. */
     void (*describe)(vq_codec_info *info, const void *state);
     /** opts are resolved: levels is not 0. The codec's name and model hash are filled in by the caller. */
     vq_status (*encode)(vq_tokens **out, const vq_codec *codec, const vq_signal *signal,
                         const vq_coding_opts *opts);
     vq_status (*decode)(vq_signal **out, const vq_codec *codec, const vq_tokens *tokens,
                         const vq_coding_opts *opts);
+    const struct vqi_stream_kind *stream; /**< codecs/stream_internal.h; NULL = it has no streams */
     vq_status (*train)(vq_tensors **model, const vq_signal_source *source,
                        const vq_codec_train_opts *opts);
 } vqi_front_end;
@@ -42,5 +45,6 @@ struct vq_codec {
 const vqi_front_end *vqi_front_end_find(const char *name);
 
 extern const vqi_front_end vqi_front_end_image;
+extern const vqi_front_end vqi_front_end_audio; /* there if VQ_AUDIO is defined */
 
 #endif

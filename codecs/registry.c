@@ -5,7 +5,12 @@
 #include "codecs/codec_internal.h"
 #include "vq/error_internal.h"
 
-static const vqi_front_end *const front_ends[] = {&vqi_front_end_image};
+static const vqi_front_end *const front_ends[] = {
+    &vqi_front_end_image,
+#ifdef VQ_AUDIO
+    &vqi_front_end_audio,
+#endif
+};
 
 /* The files of models/, laid into the library by builtin_models.c. */
 extern const unsigned char vqi_model_image[], vqi_model_image_end[];

@@ -25,12 +25,13 @@ typedef struct vq_signal_source {
 
 /** All zero = the recipe of the built-in model. */
 typedef struct vq_codec_train_opts {
-    size_t struct_size;      /**< sizeof(vq_codec_train_opts) */
-    uint32_t levels;         /**< 0 = the recipe's */
-    uint32_t k;              /**< codewords per level; 0 = the recipe's */
-    uint32_t dim;            /**< coefficients kept per position; 0 = the recipe's */
+    size_t struct_size; /**< sizeof(vq_codec_train_opts) */
+    uint32_t levels;    /**< 0 = the recipe's */
+    uint32_t k;         /**< codewords per level; 0 = the recipe's */
+    uint32_t dim; /**< coefficients kept per position; 0 = the recipe's. Audio: those that are kept
+                                beside the energies of bands */
     uint32_t max_iterations; /**< of k-means, per level; 0 = the recipe's */
-    size_t max_vectors;      /**< latents kept, sampled evenly; 0 = the recipe's, 2^21 */
+    size_t max_vectors; /**< latents kept, sampled evenly; 0 = the recipe's, 2^21 (audio: 2^18) */
     uint64_t seed;
     int threads;
     const vq_quantizer *resume; /**< first levels of an interrupted run; NULL = none */
@@ -62,7 +63,7 @@ typedef struct vq_codec_train_opts {
 /**
  * Train the model of a front end.
  * @param[out] model the tensors to write with vq_safetensors_write(); owned by the caller.
- * @param      codec the front end's name: "image".
+ * @param      codec the front end's name: "image", "audio".
  * @return VQ_OK, VQ_E_ARG (unknown front end, too few signals), VQ_E_NOMEM, VQ_E_CANCELLED, or what the
  *         source returned.
  */
