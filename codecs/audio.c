@@ -218,6 +218,7 @@ static void describe(vq_codec_info *info, const void *state)
     info->hop[0] = model->hop;
     info->hop[1] = 1;
     info->rate = model->rate;
+    info->beam = model->beam;
 }
 
 const vqi_front_end vqi_front_end_audio = {

@@ -20,6 +20,7 @@ typedef struct vqi_audio_model {
     uint32_t hop;  /**< H, samples per frame */
     uint32_t rate; /**< samples per second */
     uint32_t default_levels;
+    uint32_t beam; /**< of encoding where nobody says: what the model was trained for */
     uint32_t kept_count, band_count; /**< d = kept_count + band_count */
     uint32_t gain_levels;            /**< rows of gains */
     float exponent, floor;

@@ -135,12 +135,14 @@ static vq_status load_tables(vqi_audio_model *model, const vq_tensors *tensors)
 /* Sizes from the settings and from the shapes of "kept" and "gains". */
 static vq_status load_sizes(vqi_audio_model *model, const vq_tensors *tensors, uint32_t dim)
 {
-    uint64_t hop, rate, default_levels;
+    uint64_t hop, rate, default_levels, beam;
     vq_status status = vq_tensors_get_uint(&hop, tensors, "hop", 4, VQI_MDCT_MAX);
     if (!status)
         status = vq_tensors_get_uint(&rate, tensors, "rate", 1000, 1000000);
     if (!status)
         status = vq_tensors_get_uint(&default_levels, tensors, "default_levels", 1, VQ_MAX_LEVELS);
+    if (!status)
+        status = vq_tensors_get_uint(&beam, tensors, "beam", 1, VQ_MAX_BEAM);
     if (status)
         return status;
     const vq_tensor *kept = vq_tensors_find(tensors, "kept");
@@ -155,6 +157,7 @@ static vq_status load_sizes(vqi_audio_model *model, const vq_tensors *tensors, u
     model->hop = (uint32_t)hop;
     model->rate = (uint32_t)rate;
     model->default_levels = (uint32_t)default_levels;
+    model->beam = (uint32_t)beam;
     model->kept_count = (uint32_t)kept->count;
     model->band_count = dim - model->kept_count;
     model->gain_levels = (uint32_t)gains->shape[0];
@@ -209,6 +212,8 @@ vq_status vqi_audio_model_save(vq_tensors *tensors, const vqi_audio_model *model
         status = vq_tensors_set_uint(tensors, "rate", model->rate);
     if (!status)
         status = vq_tensors_set_uint(tensors, "default_levels", model->default_levels);
+    if (!status)
+        status = vq_tensors_set_uint(tensors, "beam", model->beam);
     if (!status)
         status = save_floats(tensors, "companding", companding, 2);
     if (!status)

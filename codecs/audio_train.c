@@ -64,6 +64,7 @@ static vq_status model_create(vqi_audio_model **out, uint32_t kept, uint32_t lev
     *model = (vqi_audio_model){.hop = HOP,
                                .rate = RATE,
                                .default_levels = levels < DEFAULT_LEVELS ? levels : DEFAULT_LEVELS,
+                               .beam = BEAM,
                                .kept_count = kept,
                                .gain_levels = levels,
                                .exponent = exponent,

@@ -65,8 +65,9 @@ typedef struct vq_codec_info {
     const vq_quantizer *quantizer;        /**< borrowed */
     uint8_t model_sha256[VQ_SHA256_SIZE]; /**< of the model file */
     const vq_code_tables
-        *tables; /**< for VQ_PACKING_ENTROPY, borrowed; NULL if the model has none */
-    double rate; /**< samples per second of the signals it takes; 0 = any */
+        *tables;   /**< for VQ_PACKING_ENTROPY, borrowed; NULL if the model has none */
+    double rate;   /**< samples per second of the signals it takes; 0 = any */
+    uint32_t beam; /**< that encoding uses where nobody says; 0 = 1 */
 } vq_codec_info;
 
 VQ_API void vq_codec_get_info(vq_codec_info *out, const vq_codec *codec);
@@ -95,7 +96,8 @@ typedef struct vq_coding_opts {
     int (*progress)(void *context,
                     const vq_progress *progress); /**< not 0 = stop: VQ_E_CANCELLED */
     void *progress_context;
-    uint32_t beam; /**< encode: as in vq_quantize_opts; wider = better and slower */
+    uint32_t
+        beam; /**< encode: as in vq_quantize_opts, 0 = the model's; wider = better and slower */
     /** encode: rate-aware choice of the codes, as in vq_quantize_opts: each takes the one with the least
      *  squared error + lambda x bits, so that plain parts of a signal cost few bits under
      *  VQ_PACKING_ENTROPY. For a picture a bit more is spent where it takes away at least lambda of the

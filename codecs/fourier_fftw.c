@@ -7,6 +7,11 @@
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 
+/* ESTIMATE: nothing is timed. UNALIGNED: no vector code, and any addresses at run time. A test takes other flags. */
+#ifndef VQI_FFTW_FLAGS
+#define VQI_FFTW_FLAGS (FFTW_ESTIMATE | FFTW_UNALIGNED | FFTW_DESTROY_INPUT)
+#endif
+
 enum { MAX_POINTS = 1 << 20 };
 
 struct vqi_fourier {
@@ -24,9 +29,7 @@ vq_status vqi_fourier_create(vqi_fourier **out, uint32_t n)
     fftwf_complex *in = vqi_alloc(n, sizeof *in), *result = vqi_alloc(n, sizeof *result);
     if (plan && in && result) {
         pthread_mutex_lock(&plan_lock);
-        /* ESTIMATE: nothing is timed. UNALIGNED: no vector code, and any addresses at run time. */
-        plan->plan = fftwf_plan_dft_1d((int)n, in, result, FFTW_FORWARD,
-                                       FFTW_ESTIMATE | FFTW_UNALIGNED | FFTW_DESTROY_INPUT);
+        plan->plan = fftwf_plan_dft_1d((int)n, in, result, FFTW_FORWARD, VQI_FFTW_FLAGS);
         pthread_mutex_unlock(&plan_lock);
     }
     vq_free(in);

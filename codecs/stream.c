@@ -62,6 +62,8 @@ static vq_status resolve(vq_stream *s, const vq_stream_opts *opts)
                         (int)s->direction);
     if (!s->opts.levels)
         s->opts.levels = s->direction == VQ_STREAM_ENCODE ? info.default_levels : info.levels;
+    if (!s->opts.beam)
+        s->opts.beam = info.beam;
     s->opts.channels += !s->opts.channels;
     s->opts.threads += !s->opts.threads;
     if (!s->opts.frames)

@@ -44,7 +44,7 @@ typedef struct vq_stream_opts {
     uint32_t channels; /**< of the samples: audio's channels (1 or more); 0 = 1 */
     uint32_t frames;   /**< that wait inside until they are pulled, at most 2^20; 0 = 64 */
     int threads;       /**< 0 = 1; never changes the tokens */
-    uint32_t beam;     /**< as in vq_coding_opts */
+    uint32_t beam;     /**< as in vq_coding_opts: 0 = the model's */
     float lambda;      /**< as in vq_coding_opts */
 } vq_stream_opts;
 
