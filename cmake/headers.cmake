@@ -44,6 +44,7 @@ set(LIBVQ_PUBLIC_HEADERS
     io/safetensors.h
     io/sound.h
     io/tokens_file.h
+    codecs/audio_metrics.h
     codecs/codec.h
     codecs/image_metrics.h
     codecs/stream.h

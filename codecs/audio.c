@@ -127,8 +127,9 @@ static vq_status encode(vq_tokens **out, const vq_codec *codec, const vq_signal 
     return VQ_OK;
 }
 
-static vq_status check_grid(const vqi_audio_model *model, const vq_tokens *tokens)
+static vq_status check(const vq_codec *codec, const vq_tokens *tokens)
 {
+    const vqi_audio_model *model = codec->state;
     const size_t *shape = tokens->source_shape;
     if (tokens->source_ndim != 2 || !shape[0] || !shape[1])
         return vqi_fail(VQ_E_ARG, "the tokens' source is not a sound");
@@ -166,7 +167,7 @@ static vq_status decode_all(vq_signal *signal, uint32_t *codes, vq_stream *strea
 static vq_status decode(vq_signal **out, const vq_codec *codec, const vq_tokens *tokens,
                         const vq_coding_opts *opts)
 {
-    vq_status status = check_grid(codec->state, tokens);
+    vq_status status = check(codec, tokens);
     if (status)
         return status;
     const size_t channels = tokens->grid[0];
@@ -230,6 +231,7 @@ const vqi_front_end vqi_front_end_audio = {
     .describe = describe,
     .encode = encode,
     .decode = decode,
+    .check = check,
     .stream = &vqi_stream_audio,
     .train = vqi_audio_train,
 };

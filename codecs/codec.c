@@ -204,6 +204,19 @@ static vq_status check_tokens(const vq_codec_info *info, const vq_tokens *tokens
     return VQ_OK;
 }
 
+vq_status vq_codec_check(const vq_codec *codec, const vq_tokens *tokens, const vq_coding_opts *opts)
+{
+    vq_codec_info info;
+    vq_codec_get_info(&info, codec);
+    vq_coding_opts own;
+    vq_status status = resolve(&own, opts, tokens->levels, tokens->levels);
+    if (!status)
+        status = check_tokens(&info, tokens, own.any_model);
+    if (!status && codec->front_end->check)
+        status = codec->front_end->check(codec, tokens);
+    return status;
+}
+
 vq_status vq_codec_decode(vq_signal **out, const vq_codec *codec, const vq_tokens *tokens,
                           const vq_coding_opts *opts)
 {

@@ -129,6 +129,14 @@ VQ_API vq_status vq_codec_encode(vq_tokens **out, const vq_codec *codec, const v
 VQ_API vq_status vq_codec_decode(vq_signal **out, const vq_codec *codec, const vq_tokens *tokens,
                                  const vq_coding_opts *opts);
 
+/**
+ * Would vq_codec_decode() take these tokens? For who decodes them by vq_stream, which sees codes alone.
+ * @param opts levels and any_model count.
+ * @return VQ_OK, VQ_E_ARG, VQ_E_RANGE, VQ_E_MISMATCH, as vq_codec_decode().
+ */
+VQ_API vq_status vq_codec_check(const vq_codec *codec, const vq_tokens *tokens,
+                                const vq_coding_opts *opts);
+
 /* The registry. */
 
 /** @return the name of the i-th built-in model, in the order of their numbers; NULL past the last. */

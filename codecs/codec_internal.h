@@ -28,6 +28,8 @@ typedef struct vqi_front_end {
     vq_status (*decode)(vq_signal **out, const vq_codec *codec, const vq_tokens *tokens,
                         const vq_coding_opts *opts);
     const struct vqi_stream_kind *stream; /**< codecs/stream_internal.h; NULL = it has no streams */
+    /** NULL, or: do grid and shape of the tokens belong together? What decode() asks, too. */
+    vq_status (*check)(const vq_codec *codec, const vq_tokens *tokens);
     vq_status (*train)(vq_tensors **model, const vq_signal_source *source,
                        const vq_codec_train_opts *opts);
 } vqi_front_end;
