@@ -188,6 +188,8 @@ int cli_plan_outputs(cli_paths *out, const cli_common *common, char **inputs, in
 /** Refuses an output that is the same file as an input, and bytes for a terminal. */
 int cli_check_output(const cli_common *common, const char *output, char *const *inputs,
                      size_t count);
+/** @return the pointer; if it is NULL, the program ends: there was no memory for it. */
+void *cli_need(void *pointer);
 /** Copy text or die: memory for a path that is not there ends the program. */
 char *cli_copy(const char *text);
 char *cli_format(const char *format, ...) __attribute__((format(printf, 1, 2)));

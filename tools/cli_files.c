@@ -12,7 +12,7 @@
 
 enum { MAX_DEPTH = 64 };
 
-static void *need(void *pointer)
+void *cli_need(void *pointer)
 {
     if (!pointer) {
         fputs("out of memory\n", stderr);
@@ -23,7 +23,7 @@ static void *need(void *pointer)
 
 char *cli_copy(const char *text)
 {
-    return need(strdup(text));
+    return cli_need(strdup(text));
 }
 
 char *cli_format(const char *format, ...)
@@ -32,7 +32,7 @@ char *cli_format(const char *format, ...)
     va_start(args, format);
     const int length = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    char *text = need(malloc((size_t)length + 1));
+    char *text = cli_need(malloc((size_t)length + 1));
     va_start(args, format);
     vsnprintf(text, (size_t)length + 1, format, args);
     va_end(args);
@@ -43,7 +43,7 @@ static void append(cli_paths *paths, char *path)
 {
     if (paths->count == paths->room) {
         paths->room = paths->room ? 2 * paths->room : 64;
-        paths->path = need(realloc(paths->path, paths->room * sizeof *paths->path));
+        paths->path = cli_need(realloc(paths->path, paths->room * sizeof *paths->path));
     }
     paths->path[paths->count++] = path;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cli_sound.h"
 #include "io/image.h"
 
 /* Pictures. */
@@ -19,9 +20,28 @@ static vq_status image_read(vq_signal **out, const cli_input *input)
                              : vq_image_read(out, input->path, NULL);
 }
 
-static vq_status image_write(const char *path, const vq_signal *signal, const cli_writing *writing)
+static vq_status image_encode(vq_tokens **out, const vq_codec *codec, const cli_input *input,
+                              const vq_coding_opts *opts)
 {
-    return vq_png_write(path, signal, writing->bits, NULL);
+    vq_signal *picture;
+    vq_status status = image_read(&picture, input);
+    if (status)
+        return status;
+    status = vq_codec_encode(out, codec, picture, opts);
+    vq_signal_free(picture);
+    return status;
+}
+
+static vq_status image_decode(const char *output, const vq_codec *codec, const vq_tokens *tokens,
+                              const vq_coding_opts *opts, const cli_writing *writing)
+{
+    vq_signal *picture;
+    vq_status status = vq_codec_decode(&picture, codec, tokens, opts);
+    if (status)
+        return status;
+    status = vq_png_write(output, picture, writing->bits, NULL);
+    vq_signal_free(picture);
+    return status;
 }
 
 static void image_size_text(char out[CLI_SIZE_TEXT], const vq_tokens *tokens)
@@ -49,6 +69,42 @@ static double image_units(const vq_tokens *tokens)
 static const char *const image_suffixes[] = {".png", ".jpg", ".jpeg", NULL};
 static const char *const image_written[] = {".png", NULL};
 
+/* Sounds. */
+
+static int sound_sniff(const void *data, size_t size)
+{
+    return vq_sound_sniff(data, size) != NULL;
+}
+
+static double sound_units(const vq_tokens *tokens)
+{
+    return (double)tokens->source_shape[0] / (tokens->rate > 0 ? tokens->rate : 1);
+}
+
+static void sound_size_text(char out[CLI_SIZE_TEXT], const vq_tokens *tokens)
+{
+    snprintf(out, CLI_SIZE_TEXT, "%.3f s at %g Hz", sound_units(tokens), tokens->rate);
+}
+
+static void sound_size_json(json_t *object, const vq_tokens *tokens)
+{
+    json_object_set_new(object, "seconds", cli_json_real(sound_units(tokens)));
+    json_object_set_new(object, "rate", cli_json_real(tokens->rate));
+    json_object_set_new(object, "channels", json_integer((json_int_t)tokens->source_shape[1]));
+}
+
+static const char *sound_channels(const vq_tokens *tokens)
+{
+    return tokens->source_shape[1] == 1   ? "mono"
+           : tokens->source_shape[1] == 2 ? "stereo"
+                                          : "of many channels";
+}
+
+static const char *const sound_suffixes[] = {".wav",  ".flac", ".ogg", ".oga", ".opus",
+                                             ".aiff", ".aif",  ".mp3", ".au",  ".caf",
+                                             ".w64",  ".rf64", NULL};
+static const char *const sound_written[] = {".wav", ".flac", NULL};
+
 static const cli_kind kinds[] = {
     {.kind = VQ_KIND_IMAGE,
      .codec = "image",
@@ -58,8 +114,9 @@ static const cli_kind kinds[] = {
      .suffixes = image_suffixes,
      .written = image_written,
      .sniff = image_sniff,
-     .read = image_read,
-     .write = image_write,
+     .encode = image_encode,
+     .decode = image_decode,
+     .bits = {8, 16},
      .size_text = image_size_text,
      .size_json = image_size_json,
      .channels = image_channels,
@@ -72,6 +129,29 @@ static const cli_kind kinds[] = {
      .speed_name = "megapixels/s",
      .speed_units = 1e6,
      .progress_name = "rows"},
+    {.kind = VQ_KIND_AUDIO,
+     .codec = "audio",
+     .one = "a sound",
+     .many = "sounds",
+     .formats = "WAV, FLAC, Ogg, AIFF and MP3",
+     .suffixes = sound_suffixes,
+     .written = sound_written,
+     .sniff = sound_sniff,
+     .encode = cli_sound_encode,
+     .decode = cli_sound_decode,
+     .bits = {16, 24, 32},
+     .size_text = sound_size_text,
+     .size_json = sound_size_json,
+     .channels = sound_channels,
+     .default_bits = 16,
+     .units = sound_units,
+     .unit_bits = 1000,
+     .rate_name = "kbit/s",
+     .rate_text = "kbit/s",
+     .rate_key = "kbit_per_s",
+     .speed_name = "x real time",
+     .speed_units = 1,
+     .progress_name = "frames"},
 };
 
 enum { KIND_COUNT = sizeof kinds / sizeof *kinds };
@@ -155,6 +235,19 @@ int cli_kind_check_output(const cli_common *common, const cli_kind *kind, const 
         return CLI_DONE;
     return cli_usage(common, "%s: the name is one for %s, and the tokens are of %s (write to %s)",
                      output, named->many, kind->one, kind->written[0]);
+}
+
+int cli_kind_check_bits(const cli_common *common, const cli_kind *kind, uint32_t bits)
+{
+    char text[48] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof kind->bits / sizeof *kind->bits && kind->bits[i]; i++) {
+        if (!bits || bits == kind->bits[i])
+            return CLI_DONE;
+        used +=
+            (size_t)snprintf(text + used, sizeof text - used, "%s%u", i ? ", " : "", kind->bits[i]);
+    }
+    return cli_usage(common, "--bits: %s cannot have %u (%s)", kind->many, bits, text);
 }
 
 double cli_kind_rate(const cli_kind *kind, uint64_t bytes, const vq_tokens *tokens)

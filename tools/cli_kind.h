@@ -36,13 +36,17 @@ typedef struct cli_kind {
     const char *const *written; /**< of files that are written, the default first; NULL ends them */
     /** Are these the first bytes of a file of this kind, whether or not we read its format? */
     int (*sniff)(const void *data, size_t size);
-    vq_status (*read)(vq_signal **out, const cli_input *input);
-    vq_status (*write)(const char *path, const vq_signal *signal, const cli_writing *writing);
+    /** A file to tokens, and back, through the codec; progress is told as it says. */
+    vq_status (*encode)(vq_tokens **out, const vq_codec *codec, const cli_input *input,
+                        const vq_coding_opts *opts);
+    vq_status (*decode)(const char *output, const vq_codec *codec, const vq_tokens *tokens,
+                        const vq_coding_opts *opts, const cli_writing *writing);
     /** The size of what the tokens stand for: "70x45", and the same into an object. */
     void (*size_text)(char out[CLI_SIZE_TEXT], const vq_tokens *tokens);
     void (*size_json)(json_t *object, const vq_tokens *tokens);
     /** The channels of the decoded signal, for people; NULL = the size says it. */
     const char *(*channels)(const vq_tokens *tokens);
+    uint32_t bits[4]; /**< per sample that can be written; 0 ends them */
     uint32_t
         default_bits; /**< bits per sample of what is written if nothing says them; 0 = it has none */
     /** The unit that a rate is given per, so many in the signal: pixels for bits per pixel. */
@@ -64,6 +68,8 @@ const cli_kind *cli_kind_find(const cli_common *common, const cli_input *input,
 const cli_kind *cli_kind_by_name(const char *path);
 /** Refuse an output whose name belongs to another kind. @return CLI_DONE or CLI_USAGE after a message. */
 int cli_kind_check_output(const cli_common *common, const cli_kind *kind, const char *output);
+/** Refuse bits per sample that the kind's files do not have. @return CLI_DONE or CLI_USAGE after a message. */
+int cli_kind_check_bits(const cli_common *common, const cli_kind *kind, uint32_t bits);
 
 /** Bits per pixel, kbit/s, ...: of a file of so many bytes. */
 double cli_kind_rate(const cli_kind *kind, uint64_t bytes, const vq_tokens *tokens);

@@ -20,7 +20,10 @@ static const cli_option options[] = {
     {'l', "levels", "N", "levels to decode; fewer = coarser (default: all in the file)"},
     {'m', "model", "MODEL", "a built-in model or a model file (default: the built-in one)"},
     {KEY_ANY_MODEL, "any-model", NULL, "decode even if another model made the tokens"},
-    {'b', "bits", "N", "bits per sample of a PNG: 8 or 16 (default: as the source had)"},
+    {'b', "bits", "N",
+     "bits per sample of a PNG (8, 16; default: as the source had) or a sound (16, the default, "
+     "24;\n"
+     "32 = float)"},
     CLI_OPTION_THREADS,
     CLI_OPTION_CPU,
     CLI_OPTION_JSON,
@@ -45,10 +48,12 @@ static int on_option(void *state, const cli_common *common, int key, const char 
         s->model = value;
         return CLI_DONE;
     case 'b':
-        if (strcmp(value, "8") && strcmp(value, "16"))
-            return cli_usage(common, "--bits: '%s' is neither 8 nor 16", value);
-        cli_kind_option_given(&s->kind_options, "bits", CLI_FOR_IMAGE);
-        s->writing.bits = strcmp(value, "8") ? 16 : 8;
+        if (cli_read_uint(common, "bits", value, 8, 32, &number))
+            return CLI_USAGE;
+        if (number % 8)
+            return cli_usage(common, "--bits: '%s' is none of 8, 16, 24 and 32", value);
+        cli_kind_option_given(&s->kind_options, "bits", CLI_FOR_IMAGE | CLI_FOR_AUDIO);
+        s->writing.bits = (uint32_t)number;
         return CLI_DONE;
     default:
         s->coding.any_model = 1;
@@ -59,8 +64,10 @@ static int on_option(void *state, const cli_common *common, int key, const char 
 static const cli_program program = {
     .name = "vqdec",
     .usage = "TOKENS... -o OUTPUT [options]",
-    .about = "Turn token files that vqenc made back into PNG pictures.\n"
-             "With several token files OUTPUT is a folder, which receives NAME.png for each.\n",
+    .about = "Turn token files that vqenc made back into pictures (PNG) or sounds (WAV, or FLAC by "
+             "its name).\n"
+             "With several token files OUTPUT is a folder, which receives NAME.png or NAME.wav for "
+             "each.\n",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .examples = "  vqdec tokens.bin -o photo.png\n"
@@ -150,6 +157,8 @@ static int load(vq_tokens **tokens, const cli_kind **kind, const cli_common *com
     if (!code)
         code = cli_kind_check_options(common, &s->kind_options, *kind, name);
     if (!code)
+        code = cli_kind_check_bits(common, *kind, s->writing.bits);
+    if (!code)
         code = cli_kind_check_output(common, *kind, output);
     if (!code && s->coding.levels > head.levels)
         code = cli_usage(common, "%s: --levels: %u, but the file has %u levels", name,
@@ -170,7 +179,6 @@ static int decode(const cli_common *common, settings *s, vq_codec **codec, const
                   const char *output)
 {
     vq_tokens *tokens = NULL;
-    vq_signal *signal = NULL;
     showing shown = {0};
     const char *name = cli_input_name(input);
     int code = load(&tokens, &shown.kind, common, s, codec, input, output);
@@ -181,19 +189,16 @@ static int decode(const cli_common *common, settings *s, vq_codec **codec, const
     cli_progress_start(&shown.progress, common);
     s->coding.progress = on_progress;
     s->coding.progress_context = &shown;
-    vq_status status = vq_codec_decode(&signal, *codec, tokens, &s->coding);
+    const vq_status status = shown.kind->decode(output, *codec, tokens, &s->coding, &s->writing);
     cli_progress_clear(&shown.progress);
-    if (status)
-        code = cli_fail(common, name, status);
-    if (!code && cli_interrupted())
-        code = cli_fail(common, NULL, VQ_E_CANCELLED);
-    if (!code && (status = shown.kind->write(output, signal, &s->writing)))
+    if (status == VQ_E_IO)
         code = cli_fail(common, strcmp(output, "-") ? output : "standard output", status);
+    else if (status)
+        code = cli_fail(common, name, status);
     if (!code)
         code = tell(common, shown.kind, s, input, output, tokens);
     if (!code && common->verbose)
         cli_kind_tell_speed(common, shown.kind, tokens, cli_seconds() - shown.progress.started);
-    vq_signal_free(signal);
     vq_tokens_free(tokens);
     return code;
 }

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli_kind.h"
+#include "cli_sound.h"
 
-enum { KEY_ALPHA = CLI_KEY_FIRST, KEY_BACKGROUND, KEY_BEAM, KEY_LAMBDA };
+enum { KEY_ALPHA = CLI_KEY_FIRST, KEY_BACKGROUND, KEY_BEAM, KEY_LAMBDA, KEY_BITRATE };
 
 typedef struct settings {
     const char *model; /**< NULL = the built-in one of the signal's kind */
@@ -14,6 +14,7 @@ typedef struct settings {
     int has_packing;
     vq_coding_opts coding;
     int has_background;
+    double bitrate; /**< of a sound's channel, kbit/s; 0 = levels say it */
     cli_kind_options kind_options;
 } settings;
 
@@ -28,6 +29,8 @@ static const cli_option options[] = {
     CLI_OPTION_OUTPUT("the token file, - for standard output, or an existing folder"),
     {'l', "levels", "N",
      "levels of the quantizer to use; fewer = smaller (default: the model's; with --lambda all)"},
+    {KEY_BITRATE, "bitrate", "KBIT",
+     "of sounds: as many levels as fit into so many kbit/s a channel, 1.5, 3, 6 or 12 say"},
     {KEY_LAMBDA, "lambda", "L",
      "mind the bits: a bit more for each L less of squared error; larger = smaller file (0.01 is\n"
      "good, 0.03 small; default 0: the nearest codes, whatever they cost)"},
@@ -106,6 +109,12 @@ static int on_option(void *state, const cli_common *common, int key, const char 
             return CLI_USAGE;
         s->coding.beam = (uint32_t)number;
         return CLI_DONE;
+    case KEY_BITRATE:
+        cli_kind_option_given(&s->kind_options, "bitrate", CLI_FOR_AUDIO);
+        if (cli_read_double(common, "bitrate", value, &s->bitrate))
+            return CLI_USAGE;
+        return s->bitrate > 0 ? CLI_DONE
+                              : cli_usage(common, "--bitrate: %g is not above 0", s->bitrate);
     case KEY_LAMBDA:
         return read_lambda(s, common, value);
     case KEY_ALPHA:
@@ -123,15 +132,17 @@ static int on_option(void *state, const cli_common *common, int key, const char 
 static const cli_program program = {
     .name = "vqenc",
     .usage = "INPUT... -o OUTPUT [options]",
-    .about =
-        "Turn a PNG or JPEG picture into a small file of discrete tokens; vqdec turns it back.\n"
-        "With several inputs OUTPUT is a folder, which receives NAME.bin for each.\n",
+    .about = "Turn a picture (PNG, JPEG) or a sound (WAV, FLAC, Ogg, MP3, ...) into a small file "
+             "of discrete\n"
+             "tokens; vqdec turns it back.\n"
+             "With several inputs OUTPUT is a folder, which receives NAME.bin for each.\n",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .examples = "  vqenc photo.png -o tokens.bin\n"
                 "  vqenc photo.jpg --levels 3 -o small.bin\n"
                 "  vqenc photo.jpg --lambda 0.02 --beam 8 -o smallest.bin\n"
-                "  vqenc photos/*.png -o tokens/\n",
+                "  vqenc photos/*.png -o tokens/\n"
+                "  vqenc speech.wav --bitrate 6 -o tokens.bin\n",
     .option = on_option,
 };
 
@@ -180,19 +191,14 @@ static int tell(const cli_common *common, const cli_kind *kind, const settings *
 static int encode(const cli_common *common, settings *s, const open_codec *open,
                   const cli_input *input, const char *output)
 {
-    vq_signal *signal = NULL;
     vq_tokens *tokens = NULL;
     vq_bytes bytes = {0};
     showing shown = {.kind = open->kind};
-    vq_status status = open->kind->read(&signal, input);
-    if (status)
-        return cli_fail(common, input->name, status);
-
     cli_catch_signals();
     cli_progress_start(&shown.progress, common);
     s->coding.progress = on_progress;
     s->coding.progress_context = &shown;
-    status = vq_codec_encode(&tokens, open->codec, signal, &s->coding);
+    vq_status status = open->kind->encode(&tokens, open->codec, input, &s->coding);
     cli_progress_clear(&shown.progress);
     if (!status)
         status = vq_tokens_serialize_with(&bytes, tokens, s->packing, open->info.tables);
@@ -207,12 +213,11 @@ static int encode(const cli_common *common, settings *s, const open_codec *open,
         cli_kind_tell_speed(common, open->kind, tokens, cli_seconds() - shown.progress.started);
     vq_bytes_clear(&bytes);
     vq_tokens_free(tokens);
-    vq_signal_free(signal);
     return code;
 }
 
 /** Open the codec of that name, or of that kind, unless it is open. The last one is closed. */
-static int open_codec_of(const cli_common *common, const settings *s, open_codec *open,
+static int open_codec_of(const cli_common *common, settings *s, open_codec *open,
                          const cli_kind *kind)
 {
     const char *model = s->model ? s->model : kind->codec;
@@ -228,6 +233,13 @@ static int open_codec_of(const cli_common *common, const settings *s, open_codec
     if (!open->kind)
         return cli_usage(common, "%s: a model for %s, which %s does not encode", model,
                          vq_kind_name(open->info.kind), common->program);
+    if (s->bitrate > 0 && open->info.kind == VQ_KIND_AUDIO) {
+        s->coding.levels = cli_sound_levels(&open->info, s->bitrate);
+        if (!s->coding.levels)
+            return cli_usage(common,
+                             "--bitrate: %g kbit/s are less than one level of the model takes",
+                             s->bitrate);
+    }
     if (s->coding.levels > open->info.levels)
         return cli_usage(common, "--levels: %u, but the model has %u levels", s->coding.levels,
                          open->info.levels);
@@ -296,6 +308,8 @@ int main(int argc, char **argv)
         return cli_usage(&common, "no file to encode was named (see vqenc --help)");
     if (s.has_background && s.coding.alpha != VQ_ALPHA_COMPOSITE)
         return cli_usage(&common, "--background needs --alpha composite");
+    if (s.bitrate > 0 && s.coding.levels)
+        return cli_usage(&common, "--levels and --bitrate say the same: give one of them");
     s.coding.threads = common.threads;
     return cli_close_stdout(&common, encode_all(&common, &s, argv + optind, argc - optind));
 }

@@ -3,20 +3,26 @@
 #ifndef TOOLS_VQEVAL_H
 #define TOOLS_VQEVAL_H
 
-#include "cli_codec.h"
+#include "cli_kind.h"
 #include "codecs/image_metrics.h"
 
 typedef struct vqeval_settings {
-    const char *model; /**< NULL = compare two pictures */
+    const char *model; /**< NULL = compare two signals */
     const char *side;  /**< --png, or NULL */
     double amplify;
     uint32_t levels; /**< 0 = the model's default */
     int all_levels;
 } vqeval_settings;
 
-/** Encode and decode every picture, print the table or the JSON. @return the exit code. */
+/** Encode and decode every picture or sound, print the table or the JSON. Levels were checked. @return the exit code. */
 int vqeval_codec(const cli_common *common, const vqeval_settings *settings,
-                 const cli_paths *pictures);
+                 const cli_paths *pictures, const vq_codec *codec);
+int vqeval_sound_codec(const cli_common *common, const vqeval_settings *settings,
+                       const cli_paths *sounds, const vq_codec *codec);
+
+/** Two sounds: print their figures, draw them. @return the exit code. */
+int vqeval_sounds(const cli_common *common, const vqeval_settings *settings,
+                  const cli_paths *sounds);
 
 /**
  * Quality of two pictures, colours only. An alpha channel that only one of them has does not matter.

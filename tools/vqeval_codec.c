@@ -18,7 +18,7 @@ typedef struct evaluation {
     const cli_common *common;
     const vqeval_settings *settings;
     const cli_paths *pictures;
-    vq_codec *codec;
+    const vq_codec *codec;
     vq_codec_info info;
     uint32_t low, high; /**< numbers of levels that are tried */
     vq_report *report;
@@ -211,30 +211,17 @@ static int run(evaluation *e)
 }
 
 int vqeval_codec(const cli_common *common, const vqeval_settings *settings,
-                 const cli_paths *pictures)
+                 const cli_paths *pictures, const vq_codec *codec)
 {
-    evaluation e = {.common = common, .settings = settings, .pictures = pictures};
-    const vq_status status = vq_codec_open(&e.codec, settings->model, NULL);
-    if (status)
-        return cli_fail(common, settings->model, status);
-    vq_codec_get_info(&e.info, e.codec);
-    int code;
-    if (e.info.kind != VQ_KIND_IMAGE) {
-        code = cli_usage(common, "%s: a model for %s, not for pictures", settings->model,
-                         vq_kind_name(e.info.kind));
-    } else if (settings->levels > e.info.levels) {
-        code = cli_usage(common, "--levels: %u, but the model has %u levels", settings->levels,
-                         e.info.levels);
-    } else {
-        e.high = settings->all_levels ? e.info.levels
-                 : settings->levels   ? settings->levels
-                                      : e.info.default_levels;
-        e.low = settings->all_levels ? 1 : e.high;
-        code = run(&e);
-    }
+    evaluation e = {.common = common, .settings = settings, .pictures = pictures, .codec = codec};
+    vq_codec_get_info(&e.info, codec);
+    e.high = settings->all_levels ? e.info.levels
+             : settings->levels   ? settings->levels
+                                  : e.info.default_levels;
+    e.low = settings->all_levels ? 1 : e.high;
+    const int code = run(&e);
     vq_report_free(e.report);
     free(e.scores);
     free(e.pixels);
-    vq_codec_free(e.codec);
     return code;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "io/image.h"
+#include "io/sound.h"
 #include "vqinfo.h"
 
 enum { KEY_STATS = CLI_KEY_FIRST };
@@ -183,6 +184,43 @@ vq_status vqinfo_picture(const vqinfo_file *file)
     return VQ_OK;
 }
 
+vq_status vqinfo_sound(const vqinfo_file *file)
+{
+    enum { BLOCK = 4096 };
+    vq_sound_source *source;
+    vq_sound_info info;
+    vq_status status =
+        vq_sound_source_open_memory(&source, file->bytes.data, file->bytes.size, file->name, NULL);
+    if (status)
+        return status;
+    vq_sound_source_info(&info, source);
+    float *block = cli_need(malloc(BLOCK * info.channels * sizeof *block));
+    size_t got = 0;
+    uint64_t frames = 0;
+    do
+        status = vq_sound_source_read(source, block, BLOCK, &got);
+    while (!status && (frames += got, got));
+    vq_sound_source_free(source);
+    free(block);
+    if (status)
+        return status;
+    const double seconds = (double)frames / info.rate;
+    if (file->json) {
+        json_object_set_new(file->json, "type", json_string("sound"));
+        json_object_set_new(file->json, "format", json_string(info.format));
+        json_object_set_new(file->json, "rate", json_integer(info.rate));
+        json_object_set_new(file->json, "channels", json_integer(info.channels));
+        json_object_set_new(file->json, "bits", json_integer(info.bits));
+        json_object_set_new(file->json, "frames", json_integer((json_int_t)frames));
+        json_object_set_new(file->json, "seconds", json_real(seconds));
+    } else {
+        printf("%s: %s sound, %.3f s at %u Hz, %u channel%s, %zu bytes\n", file->name, info.format,
+               seconds, info.rate, info.channels, info.channels == 1 ? "" : "s", file->bytes.size);
+        printf("  %-10s yes: every sample was decoded\n", "whole");
+    }
+    return VQ_OK;
+}
+
 static int is_safetensors(const vq_bytes *bytes)
 {
     if (bytes->size < 9 || bytes->data[8] != '{')
@@ -198,6 +236,8 @@ static vq_status (*teller_of(const vq_bytes *bytes, const char *path))(const vqi
 {
     if (vq_image_sniff(bytes->data, bytes->size))
         return vqinfo_picture;
+    if (vq_sound_sniff(bytes->data, bytes->size))
+        return vqinfo_sound;
     if (bytes->size >= 6 && memcmp(bytes->data, "\x93NUMPY", 6) == 0)
         return vqinfo_npy;
     if (is_safetensors(bytes))
@@ -210,7 +250,11 @@ static vq_status (*teller_of(const vq_bytes *bytes, const char *path))(const vqi
         return vqinfo_npy;
     if (cli_has_suffix(path, ".bin"))
         return vqinfo_tokens;
-    return cli_is_picture_name(path) ? vqinfo_picture : NULL;
+    const cli_kind *kind = cli_kind_by_name(path);
+    return !kind                         ? NULL
+           : kind->kind == VQ_KIND_IMAGE ? vqinfo_picture
+           : kind->kind == VQ_KIND_AUDIO ? vqinfo_sound
+                                         : NULL;
 }
 
 static int look(const cli_common *common, const char *path, int stats)
@@ -228,7 +272,7 @@ static int look(const cli_common *common, const char *path, int stats)
         code =
             cli_fault(common, file.name,
                       file.bytes.size ? "not a file that libvq knows (tokens, safetensors, .npy, "
-                                        "PNG or JPEG)"
+                                        "pictures, sounds)"
                                       : "the file is empty");
     } else if ((status = tell(&file))) {
         code = cli_fail(common, file.name, status);

@@ -17,27 +17,46 @@ static int is_array_name(const char *name)
 
 static int is_training_name(const char *name)
 {
-    return cli_is_picture_name(name) || is_array_name(name);
+    const cli_kind *kind = cli_kind_by_name(name);
+    return is_array_name(name) || (kind && kind->kind != VQ_KIND_ACTION);
 }
 
-/** Are the inputs features or pictures? They may not be mixed. */
+/** What the inputs are signals of, by their names: pictures, if those do not tell. */
+static const cli_kind *kind_of_name(const char *name)
+{
+    const cli_kind *kind = cli_kind_by_name(name);
+    return kind ? kind : cli_kind_of(VQ_KIND_IMAGE);
+}
+
+static const char *what(const char *name)
+{
+    return is_array_name(name) ? ".npy features" : kind_of_name(name)->many;
+}
+
+/** Are the inputs features, or signals of which kind? They may not be mixed. */
 static int choose_kind(const cli_common *common, const cli_paths *inputs, vqtrain_settings *s,
                        int *features)
 {
-    *features = is_array_name(inputs->path[0]);
+    const char *first = inputs->path[0];
+    *features = is_array_name(first);
     for (size_t i = 1; i < inputs->count; i++)
-        if (is_array_name(inputs->path[i]) != *features)
-            return cli_usage(common, "%s and %s: pictures and .npy features cannot be mixed",
-                             inputs->path[0], inputs->path[i]);
+        if (strcmp(what(inputs->path[i]), what(first)) != 0)
+            return cli_usage(common, "%s and %s: %s and %s cannot be mixed", first, inputs->path[i],
+                             what(first), what(inputs->path[i]));
     if (*features && s->pictures_only)
-        return cli_usage(common, "--%s is for pictures, not for features", s->pictures_only);
+        return cli_usage(common, "--%s is for pictures and sounds, not for features",
+                         s->pictures_only);
     if (*features && !s->kind)
         s->kind = vqtrain_find_kind(common, "kmeans");
-    if (!*features && s->kind && (s->teacher || vqtrain_wants_grids(s->kind)))
-        return cli_usage(common, "--%s is for features, not for pictures",
-                         s->teacher ? "teacher" : "quantizer multiscale");
-    if (!*features)
-        s->codec = s->codec ? s->codec : "image";
+    if (*features)
+        return vqtrain_resolve(s, common);
+    s->kind_of_signal = kind_of_name(first);
+    if (s->kind && (s->teacher || vqtrain_wants_grids(s->kind)))
+        return cli_usage(common, "--%s is for features, not for %s",
+                         s->teacher ? "teacher" : "quantizer multiscale", s->kind_of_signal->many);
+    if (s->codec && strcmp(s->codec, s->kind_of_signal->codec) != 0)
+        return cli_usage(common, "--codec %s is not for %s", s->codec, s->kind_of_signal->many);
+    s->codec = s->kind_of_signal->codec;
     return vqtrain_resolve(s, common);
 }
 
@@ -116,7 +135,7 @@ static int train(vqtrain_run *run, int features)
 {
     vq_tensors *model = NULL;
     vq_bytes bytes = {0};
-    int code = !features                                  ? vqtrain_pictures(run, &model)
+    int code = !features                                  ? vqtrain_signals(run, &model)
                : vqtrain_wants_grids(run->settings->kind) ? vqtrain_grids(run, &model)
                                                           : vqtrain_features(run, &model);
     if (code == CLI_INTERRUPTED && run->checkpoint && run->levels)

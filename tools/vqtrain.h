@@ -3,7 +3,7 @@
 #ifndef TOOLS_VQTRAIN_H
 #define TOOLS_VQTRAIN_H
 
-#include "cli_codec.h"
+#include "cli_kind.h"
 #include "rvq/residual.h"
 #include "rvq/split.h"
 #include "vq/scalar.h"
@@ -40,9 +40,10 @@ typedef struct vqtrain_kind vqtrain_kind;
 /** What the command line asks for. Zero (or NULL) means that it does not say. */
 typedef struct vqtrain_settings {
     const char *codec;
-    const vqtrain_kind *kind;  /**< --quantizer; NULL = pictures by the codec's recipe */
-    uint32_t given;            /**< VQTRAIN_ bits */
-    const char *pictures_only; /**< the last option that features do not take, or NULL */
+    const cli_kind *kind_of_signal; /**< that the codec is for; NULL = features */
+    const vqtrain_kind *kind;       /**< --quantizer; NULL = pictures by the codec's recipe */
+    uint32_t given;                 /**< VQTRAIN_ bits */
+    const char *pictures_only;      /**< the last option that features do not take, or NULL */
     uint32_t k, levels, dim, iterations, repair, parts;
     uint32_t bins[VQTRAIN_MOST_BINS], bin_count;
     uint32_t train_beam, refits; /**< of residual levels, in training */
@@ -117,7 +118,7 @@ vq_kmeans_opts vqtrain_kmeans_opts(vqtrain_run *run);
 /** Train, and make the tensors of the model. @return the exit code; *model is NULL but for CLI_DONE. */
 int vqtrain_features(vqtrain_run *run, vq_tensors **model);
 int vqtrain_grids(vqtrain_run *run, vq_tensors **model);
-int vqtrain_pictures(vqtrain_run *run, vq_tensors **model);
+int vqtrain_signals(vqtrain_run *run, vq_tensors **model);
 /** A row that is not finite, or CLI_DONE: the exit code after a message that names file and row. */
 int vqtrain_check_finite(vqtrain_run *run, const char *path, const char *what, const float *row,
                          size_t count, uint64_t number);

@@ -40,7 +40,9 @@ static const cli_option options[] = {
     {'i', "iterations", "N", "iterations per level (default 25, pictures the recipe's)"},
     {KEY_MAX_VECTORS, "max-vectors", "N", "train on an even sample of so many vectors"},
     {'s', "seed", "N", "seed of the random numbers (default 0)"},
-    {KEY_CODEC, "codec", "NAME", "pictures: the front end to train (default image)"},
+    {KEY_CODEC, "codec", "NAME",
+     "pictures, sounds: the front end to train: image or audio (default: by the names of the "
+     "inputs)"},
     {KEY_DIM, "dim", "N", "pictures: coefficients kept per grid position"},
     {KEY_METRIC, "metric", "NAME", "kmeans: euclidean (default) or cosine"},
     {KEY_STORAGE, "storage", "TYPE", "codewords as f32 (default), f16 or bf16"},

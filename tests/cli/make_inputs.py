@@ -52,6 +52,23 @@ def npy(shape, seed, damage=None):
             + struct.pack(f"<{len(values)}f", *values))
 
 
+def wav(seconds, rate, channels=1, seed=1):
+    """A voice of sorts: a buzz whose pitch and colour change, with pauses."""
+    noise = random.Random(seed)
+    values, phase = [], 0.0
+    for i in range(int(seconds * rate)):
+        t = i / rate
+        phase += (110 + 30 * math.sin(2 * math.pi * 1.3 * t)) / rate
+        loud = 0.3 * max(0, math.sin(2 * math.pi * 1.7 * t + seed)) ** 0.5
+        tone = sum(math.sin(2 * math.pi * h * phase) / h for h in range(1, 8 + int(8 * math.sin(3 * t) ** 2)))
+        for c in range(channels):
+            values.append(max(-32768, min(32767, round(32767 * loud * (0.4 + 0.2 * c) * (tone + noise.gauss(0, 0.05))))))
+    data = struct.pack(f"<{len(values)}h", *values)
+    return (b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt "
+            + struct.pack("<IHHIIHH", 16, 1, channels, rate, 2 * channels * rate, 2 * channels, 16)
+            + b"data" + struct.pack("<I", len(data)) + data)
+
+
 def write_all(folder):
     rgb = picture(70, 45, 3)
     files = {
@@ -68,6 +85,9 @@ def write_all(folder):
         "webp.png": b"RIFF\x24\x00\x00\x00WEBPVP8 \x18\x00\x00\x00" + bytes(24),
         "empty.png": b"",
         "noise.png": bytes(random.Random(1).randrange(256) for _ in range(3000)),
+        "voice.wav": wav(3, 16000),
+        "stereo.wav": wav(1, 24000, 2, seed=2),
+        "cut.wav": wav(0.2, 8000)[:1000],
         "a.npy": npy((300, 4), 1),
         "b.npy": npy((200, 4), 2),
         "wide.npy": npy((10, 5), 3),

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pictures: files to a codec's model. */
+/* Pictures or sounds: files to a codec's model. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "codecs/train.h"
 #include "io/digest.h"
 #include "io/image.h"
+#include "io/sound.h"
 #include "vqtrain.h"
+
+enum { RECIPE_RATE = 24000 /* of the audio codec */ };
 
 /** The files, and the checksum of those that have been read in the trainer's first pass. */
 typedef struct source {
@@ -25,7 +28,18 @@ static vq_status all_read(source *s)
     return s->run->code ? VQ_E_MISMATCH : VQ_OK;
 }
 
-static vq_status read_picture(void *context, size_t index, vq_signal **out)
+/* Sounds are mixed to one channel, at the rate that the recipe is for. */
+static vq_status parse(vq_signal **out, const source *s, const vq_bytes *bytes, const char *path)
+{
+    vq_sound_opts opts = VQ_SOUND_OPTS_INIT;
+    opts.rate = RECIPE_RATE;
+    opts.channels = 1;
+    return s->run->settings->kind_of_signal->kind == VQ_KIND_AUDIO
+               ? vq_sound_parse(out, bytes->data, bytes->size, path, &opts)
+               : vq_image_parse(out, bytes->data, bytes->size, path, NULL);
+}
+
+static vq_status read_signal(void *context, size_t index, vq_signal **out)
 {
     source *s = context;
     const char *path = s->run->inputs->path[index];
@@ -33,7 +47,7 @@ static vq_status read_picture(void *context, size_t index, vq_signal **out)
     *out = NULL;
     vq_status status = vq_file_read(&bytes, path, NULL);
     if (!status)
-        status = vq_image_parse(out, bytes.data, bytes.size, path, NULL);
+        status = parse(out, s, &bytes, path);
     if (status) {
         cli_progress_clear(&s->run->progress);
         s->run->code = cli_fail(s->run->common, path, status);
@@ -54,7 +68,8 @@ static vq_status read_picture(void *context, size_t index, vq_signal **out)
 static int on_reading(void *context, size_t done, size_t count)
 {
     vqtrain_run *run = ((source *)context)->run;
-    return cli_progress_show(&run->progress, "reading", (double)done, (double)count, "pictures");
+    return cli_progress_show(&run->progress, "reading", (double)done, (double)count,
+                             run->settings->kind_of_signal->many);
 }
 
 static int on_level(void *context, uint32_t level, const vq_quantizer *so_far,
@@ -87,11 +102,11 @@ static vq_status on_trained(void *context, const vq_quantizer *quantizer, const 
     return vqtrain_measure(run, quantizer, &rows);
 }
 
-int vqtrain_pictures(vqtrain_run *run, vq_tensors **model)
+int vqtrain_signals(vqtrain_run *run, vq_tensors **model)
 {
     const vqtrain_settings *s = run->settings;
     source files = {.run = run};
-    const vq_signal_source pictures = {run->inputs->count, read_picture, &files};
+    const vq_signal_source signals = {run->inputs->count, read_signal, &files};
     vq_codec_train_opts opts = VQ_CODEC_TRAIN_OPTS_INIT;
     opts.levels = s->levels;
     opts.k = s->k;
@@ -113,7 +128,7 @@ int vqtrain_pictures(vqtrain_run *run, vq_tensors **model)
     if (s->kind)
         opts.quantizer = on_quantizer;
     cli_progress_start(&run->progress, run->common);
-    const vq_status status = vq_codec_train(model, s->codec, &pictures, &opts);
+    const vq_status status = vq_codec_train(model, s->codec, &signals, &opts);
     cli_progress_clear(&run->progress);
     if (!status)
         return CLI_DONE;
