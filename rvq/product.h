@@ -62,8 +62,8 @@ typedef struct vq_product_train_opts {
     }
 
 /**
- * Train slice after slice, each by k-means or residual training on its columns of x. Needs a copy of one slice
- * (n x width floats) at a time. The result is the same for any number of threads; resuming gives the same quantizer as an
+ * Train every slice by k-means or residual training on its columns of x, as many at once as there are threads (one after
+ * another if opts->part->kmeans.progress is set). Needs a copy of each slice at work (n x width floats). The result is the same for any number of threads; resuming gives the same quantizer as an
  * uninterrupted run, bit for bit.
  * @param x n x d, row-major, finite; borrowed.
  * @return as vq_residual_train().

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Training of a product quantizer: each slice by itself. */
+/* Training of a product quantizer: each slice by itself, as many at once as there are threads. */
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "rvq/parts_internal.h"
@@ -7,6 +9,7 @@
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 #include "vq/options_internal.h"
+#include "vq/parallel_internal.h"
 
 enum { DEFAULT_PARTS = 8 };
 
@@ -17,7 +20,11 @@ typedef struct training {
     size_t n;
     uint32_t d;
     uint32_t widths[VQ_MAX_LEVELS];
-    float *slice; /* n x the widest */
+    uint32_t begins[VQ_MAX_LEVELS];
+    uint32_t widest;
+    int threads;   /* in all, ... */
+    int at_once;   /* ... and slices that are trained at the same time */
+    float *slices; /* at_once x n x the widest */
     vq_quantizer *parts[VQ_MAX_LEVELS];
     uint32_t done;
 } training;
@@ -31,6 +38,8 @@ static vq_status find_widths(training *t)
         if (!t->widths[p])
             return vqi_fail(VQ_E_ARG, "slice %u of %u dimensions would have none (fewer parts)", p,
                             t->d);
+        t->begins[p] = (uint32_t)sum;
+        t->widest = t->widths[p] > t->widest ? t->widths[p] : t->widest;
         sum += t->widths[p];
     }
     if (sum != t->d)
@@ -84,6 +93,9 @@ static vq_status prepare(training *t, const float *x, size_t n, uint32_t d,
         return status;
     if (t->part.resume || t->part.level_done)
         return vqi_fail(VQ_E_ARG, "vq_product_train_opts.part: resume and level_done must be NULL");
+    if (t->part.kmeans.threads < 0)
+        return vqi_fail(VQ_E_ARG, "vq_kmeans_opts.threads is %d (0 means all)",
+                        t->part.kmeans.threads);
     t->part.levels = t->part.levels ? t->part.levels : 1;
     t->opts.parts = t->opts.parts ? t->opts.parts : DEFAULT_PARTS;
     if (t->opts.parts > VQ_MAX_LEVELS || t->part.levels > VQ_MAX_LEVELS / t->opts.parts)
@@ -100,11 +112,12 @@ static vq_status prepare(training *t, const float *x, size_t n, uint32_t d,
         status = check_resume(t);
     if (status)
         return status;
-    uint32_t widest = 0;
-    for (uint32_t p = 0; p < t->opts.parts; p++)
-        widest = t->widths[p] > widest ? t->widths[p] : widest;
-    t->slice = vqi_alloc(n * widest, sizeof *t->slice);
-    return t->slice ? VQ_OK : vqi_fail_nomem((unsigned long long)n * widest * sizeof *t->slice);
+    /* Who is told of progress hears of one slice after another. */
+    t->threads = vqi_threads(t->part.kmeans.threads, SIZE_MAX);
+    t->at_once = t->part.kmeans.progress ? 1 : vqi_threads(t->threads, t->opts.parts);
+    t->slices = vqi_alloc((size_t)t->at_once, n * t->widest * sizeof *t->slices);
+    return t->slices ? VQ_OK
+                     : vqi_fail_nomem((unsigned long long)n * t->widest * sizeof *t->slices);
 }
 
 /* A copy, since the quantizer to resume keeps its parts: by way of what is stored. */
@@ -136,13 +149,21 @@ static vq_status tell(const training *t, const vq_kmeans_report *report)
                 : VQ_OK;
 }
 
-static vq_status train_flat(training *t, vq_kmeans_report *report, const vq_kmeans_opts *opts)
+/* A slice while it is trained, in a thread that may not be the caller's. */
+typedef struct training_part {
+    vq_kmeans_report report;
+    vq_status status;
+    char sentence[512]; /* of a failure: it is its thread's own */
+} training_part;
+
+static vq_status train_flat(training *t, uint32_t p, const float *slice, vq_kmeans_report *report,
+                            const vq_kmeans_opts *opts)
 {
     vq_codebook *codebook;
-    vq_status status = vq_kmeans_train(&codebook, report, t->slice, t->n, t->widths[t->done], opts);
+    vq_status status = vq_kmeans_train(&codebook, report, slice, t->n, t->widths[p], opts);
     if (status)
         return status;
-    status = vq_quantizer_from_codebook(&t->parts[t->done], codebook);
+    status = vq_quantizer_from_codebook(&t->parts[p], codebook);
     if (status) {
         vq_codebook_free(codebook);
         vq_kmeans_report_clear(report);
@@ -150,27 +171,48 @@ static vq_status train_flat(training *t, vq_kmeans_report *report, const vq_kmea
     return status;
 }
 
-static vq_status train_part(training *t, size_t begin)
+static void train_part(training_part *own, training *t, uint32_t p, float *slice, int threads)
 {
-    const uint32_t p = t->done, levels = t->part.levels;
+    const uint32_t levels = t->part.levels;
     vq_residual_train_opts part = t->part;
-    vq_kmeans_report report = {0};
-    vq_status status;
-    vqi_slice_take(t->slice, t->x, t->n, t->d, begin, t->widths[p]);
+    *own = (training_part){0};
+    vqi_slice_take(slice, t->x, t->n, t->d, t->begins[p], t->widths[p]);
     part.kmeans.seed += (uint64_t)p * levels;
+    part.kmeans.threads = threads;
     if (t->opts.part_k)
         part.k = t->opts.part_k + (size_t)p * levels;
     if (levels > 1) {
-        status = vq_residual_train(&t->parts[p], t->slice, t->n, t->widths[p], &part);
+        own->status = vq_residual_train(&t->parts[p], slice, t->n, t->widths[p], &part);
     } else {
         part.kmeans.k = level_k(t, p, 0);
-        status = train_flat(t, &report, &part.kmeans);
+        own->status = train_flat(t, p, slice, &own->report, &part.kmeans);
     }
-    if (status)
-        return status;
-    t->done++;
-    status = tell(t, levels > 1 ? NULL : &report);
-    vq_kmeans_report_clear(&report);
+    if (own->status)
+        snprintf(own->sentence, sizeof own->sentence, "%s", vq_last_error());
+}
+
+/* The next slices, one for each thread; told of in their order. */
+static vq_status train_parts(training *t)
+{
+    training_part own[VQ_MAX_LEVELS];
+    const uint32_t first = t->done, left = t->opts.parts - first,
+                   count = left < (uint32_t)t->at_once ? left : (uint32_t)t->at_once;
+    const int inner = t->threads / (int)count;
+#pragma omp parallel for schedule(static, 1) num_threads((int)count) if (count > 1)
+    for (uint32_t i = 0; i < count; i++)
+        train_part(&own[i], t, first + i, t->slices + i * t->n * t->widest, inner);
+    vq_status status = VQ_OK;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!status && own[i].status)
+            status = vqi_fail(own[i].status, "%s", own[i].sentence);
+        if (!status) {
+            t->done++;
+            status = tell(t, t->part.levels > 1 ? NULL : &own[i].report);
+        } else if (!own[i].status) {
+            vq_quantizer_free(t->parts[first + i]);
+        }
+        vq_kmeans_report_clear(&own[i].report);
+    }
     return status;
 }
 
@@ -178,17 +220,15 @@ vq_status vq_product_train(vq_quantizer **out, const float *x, size_t n, uint32_
                            const vq_product_train_opts *opts)
 {
     training t = {0};
-    size_t begin = 0;
     *out = NULL;
     vq_status status = prepare(&t, x, n, d, opts);
     const uint32_t before = !status && t.opts.resume ? vq_product_parts(t.opts.resume) : 0;
-    for (uint32_t p = 0; p < t.opts.parts && !status; begin += t.widths[p++]) {
-        if (p >= before)
-            status = train_part(&t, begin);
-        else if (!(status = copy_part(&t.parts[p], vq_product_part(t.opts.resume, p))))
+    while (t.done < before && !status)
+        if (!(status = copy_part(&t.parts[t.done], vq_product_part(t.opts.resume, t.done))))
             t.done++;
-    }
-    vqi_free(t.slice);
+    while (t.done < t.opts.parts && !status)
+        status = train_parts(&t);
+    vqi_free(t.slices);
     if (!status)
         status = vq_product_create(out, t.parts, t.done);
     for (uint32_t p = 0; status && p < t.done; p++)
