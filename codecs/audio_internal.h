@@ -57,7 +57,7 @@ void vqi_audio_analyse(float *latents, const vqi_audio_model *model, const float
 /**
  * samples[j] += a frame's part, 2 H of them.
  * @param levels that the latents are from: for the gains.
- * @param noise  the place of the frame among all, from which the noise is made.
+ * @param frame  its place among all, which with the channel decides the signs of the noise.
  */
 void vqi_audio_synthesise_add(float *samples, const vqi_audio_model *model, const float *latents,
                               uint32_t levels, uint64_t frame, uint32_t channel, float *scratch);

@@ -29,10 +29,10 @@ static inline double vqi_log2(double x)
     return (double)e + 2.8853900817779268147 * s * sum; /* 2 / ln 2 */
 }
 
-/** 2^x; x is cut to [-1000, 1000]. */
+/** 2^x; x is cut to [-1000, 1000], and a NaN counts as -1000. */
 static inline double vqi_exp2(double x)
 {
-    x = x < -1000 ? -1000 : x > 1000 ? 1000 : x;
+    x = x > -1000 ? x < 1000 ? x : 1000 : -1000;
     const int64_t whole = (int64_t)(x + (x < 0 ? -0.5 : 0.5));
     const double y = (x - (double)whole) * 0.69314718055994530942; /* below 0.35 in size */
     double sum = 1;

@@ -38,11 +38,10 @@ static inline size_t vqi_mdct_scratch(uint32_t n)
     return 3 * (size_t)n;
 }
 
-/** N coefficients of 2 N samples. */
-void vqi_mdct_forward(float *coefficients, const vqi_mdct *mdct, const float *samples,
-                      float *scratch);
-/** samples[j] += the windowed inverse, 2 N of them. */
-void vqi_mdct_inverse_add(float *samples, const vqi_mdct *mdct, const float *coefficients,
+/** N coefficients of 2 N samples x. */
+void vqi_mdct_forward(float *coefficients, const vqi_mdct *mdct, const float *x, float *scratch);
+/** x[j] += the windowed inverse, 2 N of them. */
+void vqi_mdct_inverse_add(float *x, const vqi_mdct *mdct, const float *coefficients,
                           float *scratch);
 
 #endif

@@ -228,7 +228,7 @@ static vq_status encode(size_t *taken, vq_stream *s, const float *samples, size_
 
 vq_status vq_stream_push_samples(size_t *taken, vq_stream *s, const float *samples, size_t n)
 {
-    size_t own;
+    size_t own = 0;
     taken = taken ? taken : &own;
     *taken = 0;
     vq_status status = check_push(s, VQ_STREAM_ENCODE);
@@ -250,7 +250,7 @@ size_t vq_stream_pull_tokens(uint32_t *codes, vq_stream *s, size_t frames)
 
 vq_status vq_stream_push_tokens(size_t *taken, vq_stream *s, const uint32_t *codes, size_t n)
 {
-    size_t own;
+    size_t own = 0;
     taken = taken ? taken : &own;
     *taken = 0;
     vq_status status = check_push(s, VQ_STREAM_DECODE);

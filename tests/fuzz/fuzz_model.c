@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A quantizer and a codec from any bytes; one that opens must encode and decode a small picture. */
+/* A quantizer and a codec from any bytes; one that opens must encode and decode a small signal. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,14 +13,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void use_codec(const vq_codec *codec)
 {
-    const size_t shape[3] = {33, 20, 3};
-    vq_signal *picture, *copy = NULL;
+    const size_t shapes[2][3] = {{33, 20, 3}, {999, 2}};
+    vq_signal *signal, *copy = NULL;
     vq_tokens *tokens = NULL;
-    if (vq_signal_create(&picture, VQ_KIND_IMAGE, 3, shape))
+    vq_codec_info info;
+    vq_codec_get_info(&info, codec);
+    const int sound = info.kind == VQ_KIND_AUDIO;
+    if (vq_signal_create(&signal, info.kind, sound ? 2 : 3, shapes[sound]))
         abort();
-    for (size_t i = 0; i < vq_signal_count(picture); i++)
-        picture->data[i] = (float)(i % 251) / 250.0f;
-    const vq_status status = vq_codec_encode(&tokens, codec, picture, NULL);
+    for (size_t i = 0; i < vq_signal_count(signal); i++)
+        signal->data[i] = (float)(i % 251) / 250.0f;
+    const vq_status status = vq_codec_encode(&tokens, codec, signal, NULL);
     /* Tables of enormous numbers overflow, which has a status; nothing else may go wrong. */
     if (status && status != VQ_E_NONFINITE)
         abort();
@@ -28,7 +31,7 @@ static void use_codec(const vq_codec *codec)
         abort();
     vq_signal_free(copy);
     vq_tokens_free(tokens);
-    vq_signal_free(picture);
+    vq_signal_free(signal);
 }
 
 /* Any vector has codes, and they decode; numbers may overflow. */

@@ -22,6 +22,7 @@ static void elementary_functions_equal_libm(void **state)
     }
     assert_true(vqi_log2(1) == 0 && vqi_exp2(0) == 1 && vqi_power(0, 0.5) == 0);
     assert_true(vqi_exp2(1e300) == exp2(1000) && vqi_exp2(-1e300) == exp2(-1000));
+    assert_true(vqi_exp2(NAN) == exp2(-1000) && vqi_power(INFINITY, 1) > 1e300);
     assert_true(vqi_sin_pi(0) == 0 && fabs(vqi_sin_pi(0.5) - 1) < 1e-15);
 }
 
