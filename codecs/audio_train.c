@@ -20,13 +20,13 @@ enum {
     LEVELS = 16,
     DEFAULT_LEVELS = 8,
     CODEWORDS = 1024,
-    FIRST_KEPT = 3,
-    KEPT = 35,
-    ITERATIONS = 8,
+    FIRST_KEPT = 1,
+    KEPT = 37,
+    ITERATIONS = 6,
     BEAM = 2,
     REFITS = 3,
-    SHIFTS = 4,
-    MAX_VECTORS = 1 << 18,
+    SHIFTS = 5,
+    MAX_VECTORS = 200000,
     PASSES = 2,
     CHUNK = 4096 /* latents */
 };
@@ -40,6 +40,8 @@ static const uint32_t band_edges[] = {38,  45,  52,  61,  70,  81,  92,  106, 12
                                       137, 155, 175, 198, 224, 252, 284, 320};
 enum { BANDS = sizeof band_edges / sizeof *band_edges - 1 };
 static const double max_gain = 4;
+/* The last shift of a sound is this loud, so that quiet sounds have codewords too. */
+static const float quiet_gain = 0.25f;
 
 typedef struct trainer {
     const vq_signal_source *source;
@@ -105,13 +107,15 @@ static vq_status each_frame(trainer *t, const vq_signal *signal, void (*use)(tra
     if (!window)
         return vqi_fail_nomem((samples + 3ull * HOP) * sizeof *window);
     for (size_t c = 0; c < channels; c++) {
-        for (size_t i = 0; i < samples; i++)
-            window[HOP + i] = signal->data[i * channels + c];
-        for (size_t shift = 0; shift < SHIFTS; shift++)
+        for (size_t shift = 0; shift < SHIFTS; shift++) {
+            const float gain = shift + 1 < SHIFTS ? 1 : quiet_gain;
+            for (size_t i = 0; i < samples; i++)
+                window[HOP + i] = gain * signal->data[i * channels + c];
             for (size_t at = shift * HOP / SHIFTS; at < samples + HOP; at += HOP) {
                 vqi_audio_analyse(t->frame, t->model, window + at, t->scratch);
                 use(t);
             }
+        }
     }
     vq_free(window);
     return VQ_OK;
@@ -237,20 +241,18 @@ static int on_level(void *context, uint32_t level, const vq_quantizer *so_far,
     return p->opts->level_done ? p->opts->level_done(p->opts->context, level, so_far, report) : 0;
 }
 
-static vq_status train_levels(trainer *t, uint32_t levels)
+/* Levels up to `levels` on top of those that are there, and then all of them together. */
+static vq_status train_more(trainer *t, uint32_t levels, uint32_t refits, level_progress *progress)
 {
     const vq_codec_train_opts *given = t->opts;
-    const uint32_t dim = vqi_audio_dim(t->model);
-    if (given->quantizer)
-        return given->quantizer(given->context, &t->quantizer, t->latents, (size_t)t->sampled, dim);
-    level_progress progress = {given, given->resume ? vq_quantizer_levels(given->resume) : 0};
+    const vq_quantizer *have = t->quantizer ? t->quantizer : given->resume;
     vq_residual_train_opts opts = VQ_RESIDUAL_TRAIN_OPTS_INIT;
     opts.levels = levels;
-    opts.resume = given->resume;
+    opts.resume = have;
     opts.level_done = on_level;
-    opts.level_context = &progress;
+    opts.level_context = progress;
     opts.beam = given->beam ? given->beam : BEAM;
-    opts.refits = given->refits ? given->refits : REFITS;
+    opts.refits = refits;
     opts.kmeans.k = given->k ? given->k : CODEWORDS;
     opts.kmeans.storage = VQ_DTYPE_F16;
     opts.kmeans.max_iterations = given->max_iterations ? given->max_iterations : ITERATIONS;
@@ -259,8 +261,32 @@ static vq_status train_levels(trainer *t, uint32_t levels)
     opts.kmeans.seed = given->seed;
     opts.kmeans.threads = given->threads;
     opts.kmeans.progress = on_progress;
-    opts.kmeans.progress_context = &progress;
-    return vq_residual_train(&t->quantizer, t->latents, (size_t)t->sampled, dim, &opts);
+    opts.kmeans.progress_context = progress;
+    vq_quantizer *quantizer;
+    progress->level = have ? vq_quantizer_levels(have) : 0;
+    const vq_status status = vq_residual_train(&quantizer, t->latents, (size_t)t->sampled,
+                                               vqi_audio_dim(t->model), &opts);
+    if (status)
+        return status;
+    vq_quantizer_free(t->quantizer);
+    t->quantizer = quantizer;
+    return VQ_OK;
+}
+
+/* The default levels are refitted among themselves, so that they lose nothing to those that come after; these have enough bits
+   as they are. */
+static vq_status train_levels(trainer *t, uint32_t levels)
+{
+    const vq_codec_train_opts *given = t->opts;
+    const uint32_t first = levels < DEFAULT_LEVELS ? levels : DEFAULT_LEVELS;
+    if (given->quantizer)
+        return given->quantizer(given->context, &t->quantizer, t->latents, (size_t)t->sampled,
+                                vqi_audio_dim(t->model));
+    level_progress progress = {given, 0};
+    vq_status status = VQ_OK;
+    if (!given->resume || vq_quantizer_levels(given->resume) <= first)
+        status = train_more(t, first, given->refits ? given->refits : REFITS, &progress);
+    return status || levels == first ? status : train_more(t, levels, 0, &progress);
 }
 
 /* energies[j] += |y|^(2 / exponent) of each kept coefficient: their energies before companding. */
