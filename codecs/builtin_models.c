@@ -15,6 +15,9 @@
             ".previous\n")
 
 EMBED(vqi_model_image, "image.safetensors");
+#ifdef VQ_AUDIO
+EMBED(vqi_model_audio, "audio.safetensors");
+#endif
 
 /* ISO C wants a declaration in every file. */
 extern const unsigned char vqi_model_image[];

@@ -13,12 +13,18 @@ static const vqi_front_end *const front_ends[] = {
 };
 
 /* The files of models/, laid into the library by builtin_models.c. */
-extern const unsigned char vqi_model_image[], vqi_model_image_end[];
+extern const unsigned char vqi_model_image[], vqi_model_image_end[], vqi_model_audio[],
+    vqi_model_audio_end[];
 
 static const struct {
     const char *name;
     const unsigned char *begin, *end;
-} models[] = {{"image", vqi_model_image, vqi_model_image_end}};
+} models[] = {
+    {"image", vqi_model_image, vqi_model_image_end},
+#ifdef VQ_AUDIO
+    {"audio", vqi_model_audio, vqi_model_audio_end},
+#endif
+};
 
 enum {
     FRONT_END_COUNT = sizeof front_ends / sizeof *front_ends,
@@ -47,7 +53,7 @@ vq_status vq_codec_builtin_model(const void **data, size_t *size, const char *na
             return VQ_OK;
         }
     return vqi_fail(VQ_E_ARG,
-                    "there is no built-in model \"%.40s\" (there is: image; a path holds a / or "
-                    "a .)",
-                    name);
+                    "there is no built-in model \"%.40s\" (there is: %s; a path holds a / "
+                    "or a .)",
+                    name, MODEL_COUNT > 1 ? "image, audio" : "image");
 }
