@@ -8,7 +8,13 @@
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 
-enum { LSD_WINDOW = 2048, LSD_HOP = 512, MELS = 64, MOST_RATE = 768000 };
+enum {
+    LSD_WINDOW = 2048,
+    LSD_HOP = 512,
+    LSD_BINS = LSD_WINDOW / 2 + 1,
+    MELS = 64,
+    MOST_RATE = 768000
+};
 
 static const double floor_db = -100;  /* of a sine at full scale */
 static const double least_mel = 1e-5; /* the same as a magnitude */
@@ -98,7 +104,7 @@ static vq_status log_spectral(double *out, const float *x, const float *y, size_
     const vq_status status = vqi_spectrum_init(&s, LSD_WINDOW, LSD_WINDOW, 0);
     if (status)
         return status;
-    float a[LSD_WINDOW / 2 + 1], b[LSD_WINDOW / 2 + 1];
+    float a[LSD_BINS] = {0}, b[LSD_BINS] = {0};
     const size_t frames = frames_of(length, LSD_WINDOW, LSD_HOP);
     double sum = 0;
     for (size_t f = 0; f < frames; f++) {
@@ -106,11 +112,11 @@ static vq_status log_spectral(double *out, const float *x, const float *y, size_
         double squares = 0;
         vqi_spectrum_run(a, &s, x + at, length - at);
         vqi_spectrum_run(b, &s, y + at, length - at);
-        for (int k = 0; k <= LSD_WINDOW / 2; k++) {
+        for (int k = 0; k < LSD_BINS; k++) {
             const double d = decibels(a[k], LSD_WINDOW) - decibels(b[k], LSD_WINDOW);
             squares += d * d;
         }
-        sum += sqrt(squares / (LSD_WINDOW / 2 + 1));
+        sum += sqrt(squares / LSD_BINS);
     }
     *out = sum / (double)frames;
     vqi_spectrum_clear(&s);
@@ -270,7 +276,7 @@ vq_status vq_audio_spectrogram(float *out, const vq_signal *sound, size_t column
                         LSD_WINDOW / 2);
     const size_t length = sound->shape[0];
     vqi_spectrum s;
-    float *mono = vqi_alloc(length, sizeof *mono), power[LSD_WINDOW / 2 + 1];
+    float *mono = vqi_alloc(length, sizeof *mono), power[LSD_BINS] = {0};
     status = mono ? vqi_spectrum_init(&s, LSD_WINDOW, LSD_WINDOW, 0)
                   : vqi_fail_nomem((unsigned long long)length * sizeof *mono);
     if (!status) {

@@ -56,19 +56,21 @@ static float *filter_of(size_t *half, uint32_t up, uint32_t down)
     return filter;
 }
 
-/* At 10 kHz; owned by the caller. */
-static vq_status resample(float **out, size_t *count, const float *x, size_t length, uint32_t rate)
+static uint32_t common_divisor(uint32_t a, uint32_t b)
 {
-    uint32_t up = RATE, down = rate;
-    for (uint32_t a = up, b = down; b;) {
+    while (b) {
         const uint32_t rest = a % b;
         a = b;
         b = rest;
-        if (!b) {
-            up /= a;
-            down /= a;
-        }
     }
+    return a;
+}
+
+/* At 10 kHz; owned by the caller. */
+static vq_status resample(float **out, size_t *count, const float *x, size_t length, uint32_t rate)
+{
+    const uint32_t common = common_divisor(RATE, rate), up = RATE / common,
+                   down = rate > common ? rate / common : 1;
     size_t half;
     *count = (length / down) * up + (length % down * up + down - 1) / down;
     float *filter = filter_of(&half, up, down), *y = vqi_alloc(*count, sizeof *y);
@@ -144,7 +146,7 @@ static int bin_of(double hertz)
 /* Magnitudes of the bands: frames x BANDS. */
 static void bands_of(float *out, vqi_spectrum *s, const float *x, size_t frames)
 {
-    float power[POINTS / 2 + 1];
+    float power[POINTS / 2 + 1] = {0};
     for (size_t f = 0; f < frames; f++) {
         vqi_spectrum_run(power, s, x + f * HOP, WINDOW);
         for (int b = 0; b < BANDS; b++) {

@@ -42,13 +42,13 @@ typedef struct vqi_sink {
     mode_t mode; /**< of the file that is replaced */
 } vqi_sink;
 
-vq_status vqi_sink_open(vqi_sink *sink, const vqi_file_ops *ops, const char *path,
+vq_status vqi_sink_open(vqi_sink *t, const vqi_file_ops *ops, const char *path,
                         const vq_write_opts *opts);
-vq_status vqi_sink_write(vqi_sink *sink, const void *data, size_t size);
+vq_status vqi_sink_write(vqi_sink *t, const void *data, size_t size);
 /** Sync it and give it its name. */
-vq_status vqi_sink_commit(vqi_sink *sink);
+vq_status vqi_sink_commit(vqi_sink *t);
 /** Close it; without a commit nothing of it is left. */
-void vqi_sink_close(vqi_sink *sink);
+void vqi_sink_close(vqi_sink *t);
 
 /** What vq_file_write() does with another table of calls. */
 vq_status vqi_file_write(const vqi_file_ops *ops, const char *path, const void *data, size_t size,

@@ -62,24 +62,6 @@ void vq_resampler_reset(vq_resampler *r)
     r->taken = r->given = 0;
 }
 
-static vq_status convert(vq_resampler *r, const float *in, size_t count, size_t *used, float *out,
-                         size_t room, size_t *got)
-{
-    static const float nothing[MAX_CHANNELS];
-    SRC_DATA data = {.data_in = in ? in : nothing,
-                     .data_out = out,
-                     .input_frames = (long)count,
-                     .output_frames = (long)room,
-                     .end_of_input = r->ended,
-                     .src_ratio = (double)r->to / (double)r->from};
-    const int error = src_process(r->state, &data);
-    if (error)
-        return vqi_fail(VQ_E_ARG, "resampling failed (%s)", src_strerror(error));
-    *used = (size_t)data.input_frames_used;
-    *got = (size_t)data.output_frames_gen;
-    return VQ_OK;
-}
-
 vq_status vq_resampler_process(vq_resampler *r, const float *in, size_t count, size_t *used,
                                float *out, size_t room, size_t *got)
 {
@@ -93,9 +75,18 @@ vq_status vq_resampler_process(vq_resampler *r, const float *in, size_t count, s
             memcpy(out, in, *got * r->channels * sizeof *out);
         return VQ_OK;
     }
-    const vq_status status = convert(r, in, count, used, out, room, got);
-    if (status)
-        return status;
+    static const float nothing[MAX_CHANNELS];
+    SRC_DATA data = {.data_in = in ? in : nothing,
+                     .input_frames = (long)count,
+                     .output_frames = (long)room,
+                     .end_of_input = r->ended,
+                     .src_ratio = (double)r->to / (double)r->from};
+    data.data_out = out;
+    const int error = src_process(r->state, &data);
+    if (error)
+        return vqi_fail(VQ_E_ARG, "resampling failed (%s)", src_strerror(error));
+    *used = (size_t)data.input_frames_used;
+    *got = (size_t)data.output_frames_gen;
     r->taken += *used;
     r->given += *got;
     if (!r->ended)

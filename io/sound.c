@@ -107,11 +107,11 @@ static vq_status read_all(vq_signal **out, vq_sound_source *source, uint64_t mos
         status = vq_sound_source_read(source, data + frames * info.channels, room - frames, &got);
         frames += got;
     } while (!status && got);
-    if (!status && !frames)
+    if (!status && (!data || !frames))
         status = vqi_sound_named(source, vqi_fail(VQ_E_FORMAT, "there are no samples in it"));
     if (!status)
         status = vq_signal_create(out, VQ_KIND_AUDIO, 2, (size_t[]){frames, info.channels});
-    if (!status) {
+    if (!status && data) {
         memcpy((*out)->data, data, frames * frame);
         (*out)->rate = info.rate;
         (*out)->bits = info.bits == 8 ? 8 : 16;

@@ -310,7 +310,8 @@ static vq_status check_samples(const vq_sound_source *s, size_t frames)
     const uint32_t channels = s->info.file_channels;
     for (size_t i = 0; i < frames * channels; i++) {
         const float x = s->decoded[i];
-        const double when = (double)(s->frames + i / channels) / s->info.file_rate;
+        const uint64_t frame = s->frames + i / channels;
+        const double when = (double)frame / s->info.file_rate;
         if (!isfinite(x))
             return vqi_fail(VQ_E_NONFINITE, "the sample at %.6f s is not a finite number", when);
         if (fabsf(x) >= loudest)

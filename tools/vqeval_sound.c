@@ -84,7 +84,7 @@ int vqeval_sounds(const cli_common *common, const vqeval_settings *s, const cli_
 {
     const char *a = sounds->path[0], *b = sounds->path[1];
     vq_signal *original = NULL, *decoded = NULL;
-    vq_audio_quality quality;
+    vq_audio_quality quality = {0};
     int code = CLI_DONE;
     vq_status status = read_sound(&original, a, 0, 0);
     if (status)
@@ -92,7 +92,7 @@ int vqeval_sounds(const cli_common *common, const vqeval_settings *s, const cli_
     /* The decoded one at the rate of the original, and both mono unless both have the same channels. */
     else if ((status = read_sound(&decoded, b, (uint32_t)original->rate, 0)))
         code = cli_fail(common, cli_input_name(b), status);
-    if (!code && original->shape[1] != decoded->shape[1]) {
+    if (!code && original && decoded && original->shape[1] != decoded->shape[1]) {
         const uint32_t rate = (uint32_t)original->rate;
         vq_signal_free(original);
         vq_signal_free(decoded);
@@ -181,7 +181,7 @@ static int try_levels(evaluation *e, size_t index, uint32_t levels, vq_tokens *t
     opts.threads = e->common->threads;
     vq_bytes bytes = {0};
     vq_signal *decoded = NULL;
-    vq_audio_quality quality;
+    vq_audio_quality quality = {0};
     vq_status status = vq_tokens_truncate(tokens, levels);
     if (!status)
         status = vq_tokens_serialize(&bytes, tokens, VQ_PACKING_BITS);
@@ -216,14 +216,14 @@ static int try_sound(evaluation *e, size_t index)
     opts.levels = e->high;
     opts.threads = e->common->threads;
     vq_status status = read_sound(&original, path, 0, 0);
-    if (!status && (original->rate > e->info.rate || original->shape[1] > 2)) {
+    if (!status && original && (original->rate > e->info.rate || original->shape[1] > 2)) {
         const double rate = original->rate < e->info.rate ? original->rate : e->info.rate;
         const uint32_t channels = original->shape[1] > 2;
         vq_signal_free(original);
         original = NULL;
         status = read_sound(&original, path, (uint32_t)rate, channels);
     }
-    if (!status)
+    if (!status && original)
         status = read_sound(&input, path, (uint32_t)e->info.rate, (uint32_t)original->shape[1]);
     const double started = cli_seconds();
     if (!status)
@@ -233,9 +233,9 @@ static int try_sound(evaluation *e, size_t index)
         status = vq_report_add_tokens(e->report, tokens);
     int code = status ? cli_fail(e->common, path, status) : CLI_DONE;
     if (!code)
-        e->seconds += (double)input->shape[0] / e->info.rate;
+        e->seconds += !input ? 0 : (double)input->shape[0] / e->info.rate;
     vq_signal_free(input);
-    for (uint32_t levels = e->high; !code && levels >= e->low; levels--)
+    for (uint32_t levels = e->high; !code && original && levels >= e->low; levels--)
         code = try_levels(e, index, levels, tokens, original);
     vq_tokens_free(tokens);
     vq_signal_free(original);
