@@ -44,8 +44,11 @@ set(LIBVQ_PUBLIC_HEADERS
     io/safetensors.h
     io/sound.h
     io/tokens_file.h
+    codecs/action.h
+    codecs/action_metrics.h
     codecs/audio_metrics.h
     codecs/codec.h
+    codecs/fast.h
     codecs/image_metrics.h
     codecs/stream.h
     codecs/train.h)

@@ -18,6 +18,8 @@ EMBED(vqi_model_image, "image.safetensors");
 #ifdef VQ_AUDIO
 EMBED(vqi_model_audio, "audio.safetensors");
 #endif
+EMBED(vqi_model_action, "action.safetensors");
+EMBED(vqi_model_bins, "bins.safetensors");
 
 /* ISO C wants a declaration in every file. */
-extern const unsigned char vqi_model_image[];
+extern const unsigned char vqi_model_image[], vqi_model_action[], vqi_model_bins[];

@@ -36,6 +36,8 @@ static vq_status codec_from_tensors(vq_codec *codec, const vq_tensors *model)
         return vqi_fail(VQ_E_UNSUPPORTED,
                         "the model is for a codec \"%.40s\", which libvq %s does not have", name,
                         vq_version());
+    if (codec->front_end->spells)
+        return codec->front_end->load(&codec->state, model, NULL, &codec->limits);
     vq_status status = vq_quantizer_load(&codec->quantizer, model, "quantizer.", &codec->limits);
     if (!status)
         status = vq_code_tables_load(&codec->tables, model, "tables.");
@@ -122,7 +124,7 @@ void vq_codec_get_info(vq_codec_info *out, const vq_codec *codec)
     out->name = codec->front_end->name;
     out->id = codec->front_end->id;
     out->kind = codec->front_end->kind;
-    out->levels = vq_quantizer_levels(codec->quantizer);
+    out->levels = codec->quantizer ? vq_quantizer_levels(codec->quantizer) : 1;
     out->quantizer = codec->quantizer;
     out->tables = codec->tables;
     memcpy(out->model_sha256, codec->model_sha256, sizeof out->model_sha256);
@@ -197,7 +199,7 @@ static vq_status check_tokens(const vq_codec_info *info, const vq_tokens *tokens
                         "with that model)",
                         theirs, ours);
     }
-    for (uint32_t l = 0; l < tokens->levels; l++)
+    for (uint32_t l = 0; info->quantizer && l < tokens->levels; l++)
         if (tokens->k[l] != vq_quantizer_k(info->quantizer, l))
             return vqi_fail(VQ_E_ARG, "level %u of the tokens has K = %u, the model's has %u", l,
                             tokens->k[l], vq_quantizer_k(info->quantizer, l));

@@ -62,7 +62,7 @@ typedef struct vq_codec_info {
     uint32_t default_levels; /**< used when the caller asks for 0 */
     uint32_t hop[2]; /**< signal samples per grid position: rows and columns of an image; [0]
                                   for a signal of one dimension in time */
-    const vq_quantizer *quantizer;        /**< borrowed */
+    const vq_quantizer *quantizer;        /**< borrowed; NULL for "fast", which has none */
     uint8_t model_sha256[VQ_SHA256_SIZE]; /**< of the model file */
     const vq_code_tables
         *tables;   /**< for VQ_PACKING_ENTROPY, borrowed; NULL if the model has none */

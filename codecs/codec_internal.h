@@ -16,6 +16,7 @@ typedef struct vqi_front_end {
     const char *name; /**< in model and token files; never reused */
     uint32_t id;      /**< pinned; never reused */
     vq_kind kind;
+    int spells; /**< 1 = its tokens are no quantizer's, and its models have none: one level of tokens */
     /** Make the front end's state from a model; settings and arrays are untrusted. */
     vq_status (*load)(void **state, const vq_tensors *model, const vq_quantizer *quantizer,
                       const vq_limits *limits);
@@ -48,5 +49,6 @@ const vqi_front_end *vqi_front_end_find(const char *name);
 
 extern const vqi_front_end vqi_front_end_image;
 extern const vqi_front_end vqi_front_end_audio; /* there if VQ_AUDIO is defined */
+extern const vqi_front_end vqi_front_end_action, vqi_front_end_bins, vqi_front_end_fast;
 
 #endif

@@ -10,11 +10,14 @@ static const vqi_front_end *const front_ends[] = {
 #ifdef VQ_AUDIO
     &vqi_front_end_audio,
 #endif
+    &vqi_front_end_action, &vqi_front_end_bins, &vqi_front_end_fast,
 };
 
 /* The files of models/, laid into the library by builtin_models.c. */
 extern const unsigned char vqi_model_image[], vqi_model_image_end[], vqi_model_audio[],
     vqi_model_audio_end[];
+extern const unsigned char vqi_model_action[], vqi_model_action_end[];
+extern const unsigned char vqi_model_bins[], vqi_model_bins_end[];
 
 static const struct {
     const char *name;
@@ -24,6 +27,8 @@ static const struct {
 #ifdef VQ_AUDIO
     {"audio", vqi_model_audio, vqi_model_audio_end},
 #endif
+    {"action", vqi_model_action, vqi_model_action_end},
+    {"bins", vqi_model_bins, vqi_model_bins_end},
 };
 
 enum {
@@ -53,7 +58,10 @@ vq_status vq_codec_builtin_model(const void **data, size_t *size, const char *na
             return VQ_OK;
         }
     return vqi_fail(VQ_E_ARG,
-                    "there is no built-in model \"%.40s\" (there is: %s; a path holds a / "
-                    "or a .)",
-                    name, MODEL_COUNT > 1 ? "image, audio" : "image");
+                    "there is no built-in model \"%.40s\" (there is: image, "
+#ifdef VQ_AUDIO
+                    "audio, "
+#endif
+                    "action, bins; a path holds a / or a .)",
+                    name);
 }

@@ -207,6 +207,9 @@ static vq_status encode(size_t *taken, vq_stream *s, const float *samples, size_
         float *end = s->samples + s->filled * channels;
         if (samples)
             memcpy(end, samples + at * channels, piece * channels * sizeof *end);
+        else if (s->kind->holds && s->filled)
+            for (size_t i = 0; i < piece; i++)
+                memcpy(end + i * channels, end - channels, channels * sizeof *end);
         else
             memset(end, 0, piece * channels * sizeof *end);
         at += piece;

@@ -41,11 +41,12 @@ typedef struct vq_stream_opts {
     size_t struct_size; /**< sizeof(vq_stream_opts) */
     uint32_t
         levels; /**< of the codes; 0 = the codec's default_levels to encode, all to decode. A prefix of the levels decodes */
-    uint32_t channels; /**< of the samples: audio's channels (1 or more); 0 = 1 */
-    uint32_t frames;   /**< that wait inside until they are pulled, at most 2^20; 0 = 64 */
-    int threads;       /**< 0 = 1; never changes the tokens */
-    uint32_t beam;     /**< as in vq_coding_opts: 0 = the model's */
-    float lambda;      /**< as in vq_coding_opts */
+    uint32_t
+        channels; /**< of the samples: audio's channels (1 or more), an action's dimensions; 0 = 1 */
+    uint32_t frames; /**< that wait inside until they are pulled, at most 2^20; 0 = 64 */
+    int threads;     /**< 0 = 1; never changes the tokens */
+    uint32_t beam;   /**< as in vq_coding_opts: 0 = the model's */
+    float lambda;    /**< as in vq_coding_opts */
 } vq_stream_opts;
 
 #define VQ_STREAM_OPTS_INIT                                                                        \
@@ -107,7 +108,7 @@ VQ_API vq_status vq_stream_push_tokens(size_t *taken, vq_stream *stream, const u
  *  decode. */
 VQ_API size_t vq_stream_pull_samples(float *samples, vq_stream *stream, size_t n);
 
-/** End a signal: the samples since the last whole frame, and zeros to fill it, become tokens, which are ready to pull. What is
+/** End a signal: the samples since the last whole frame, and zeros to fill it (of an action its last step), become tokens, which are ready to pull. What is
  *  pushed is refused from now on. Without samples there are no tokens; a stream that decodes has nothing left to flush.
  *  @return VQ_OK. */
 VQ_API vq_status vq_stream_flush(vq_stream *stream);

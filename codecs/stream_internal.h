@@ -26,6 +26,7 @@ typedef struct vqi_stream_kind {
     void (*analyse)(float *latents, void *state, const float *block);
     /** The next block, hop x channels, from positions x d latents that `levels` levels gave. */
     void (*synthesise)(float *block, void *state, const float *latents, uint32_t levels);
+    int holds; /**< 1 = a last block that is not whole is filled with its last sample, not with zeros */
 } vqi_stream_kind;
 
 #endif

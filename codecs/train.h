@@ -52,18 +52,22 @@ typedef struct vq_codec_train_opts {
     uint32_t refits; /**< rounds of that; 0 = the recipe's, 6 */
     float
         lambda; /**< of error + lambda x bits, which they are trained for; 0 = the recipe's, 0.01; below 0 = error alone */
+    uint32_t horizon; /**< actions: steps of a chunk; 0 = the recipe's, 16 */
+    int universal; /**< actions: 1 = a model for any number of dimensions, which keeps no ranges: signals may
+                          differ in theirs */
+    int quantile_bins; /**< bins: 1 = bins in which equally many steps lie, not even ones */
 } vq_codec_train_opts;
 
 #define VQ_CODEC_TRAIN_OPTS_INIT                                                                   \
     {                                                                                              \
         sizeof(vq_codec_train_opts), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL,      \
-            NULL, 0, 0, 0                                                                          \
+            NULL, 0, 0, 0, 0, 0, 0                                                                 \
     }
 
 /**
  * Train the model of a front end.
  * @param[out] model the tensors to write with vq_safetensors_write(); owned by the caller.
- * @param      codec the front end's name: "image", "audio".
+ * @param      codec the front end's name: "image", "audio", "action", "bins", "fast".
  * @return VQ_OK, VQ_E_ARG (unknown front end, too few signals), VQ_E_NOMEM, VQ_E_CANCELLED, or what the
  *         source returned.
  */

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "cli_sound.h"
+#include "io/actions.h"
 #include "io/image.h"
 
 /* Pictures. */
@@ -105,6 +106,86 @@ static const char *const sound_suffixes[] = {".wav",  ".flac", ".ogg", ".oga", "
                                              ".w64",  ".rf64", NULL};
 static const char *const sound_written[] = {".wav", ".flac", NULL};
 
+/* Actions. */
+
+static int action_sniff(const void *data, size_t size)
+{
+    return (size >= 6 && !memcmp(data, "\x93NUMPY", 6)) ||
+           (size >= 4 && !memcmp(data, "PK\3\4", 4));
+}
+
+static vq_status action_read(vq_signal **out, const cli_input *input)
+{
+    vq_status status = input->bytes.data
+                           ? vq_actions_parse(out, input->bytes.data, input->bytes.size, NULL, NULL)
+                           : vq_actions_read(out, input->path, NULL);
+    if (!status && input->ranges) {
+        status = cli_give_ranges(*out, input->ranges);
+        if (status) {
+            vq_signal_free(*out);
+            *out = NULL;
+        }
+    }
+    return status;
+}
+
+static vq_status action_encode(vq_tokens **out, const vq_codec *codec, const cli_input *input,
+                               const vq_coding_opts *opts)
+{
+    vq_signal *action;
+    vq_status status = action_read(&action, input);
+    if (status)
+        return status;
+    status = vq_codec_encode(out, codec, action, opts);
+    vq_signal_free(action);
+    return status;
+}
+
+static vq_status action_decode(const char *output, const vq_codec *codec, const vq_tokens *tokens,
+                               const vq_coding_opts *opts, const cli_writing *writing)
+{
+    (void)writing;
+    vq_signal *action;
+    vq_bytes bytes = {0};
+    vq_status status = vq_codec_decode(&action, codec, tokens, opts);
+    if (status)
+        return status;
+    status = vq_actions_serialize(&bytes, action,
+                                  cli_has_suffix(output, ".csv") ? VQ_ACTIONS_CSV : VQ_ACTIONS_NPY);
+    if (!status)
+        status = vq_file_write(output, bytes.data, bytes.size, NULL);
+    vq_bytes_clear(&bytes);
+    vq_signal_free(action);
+    return status;
+}
+
+static size_t action_dimensions(const vq_tokens *tokens)
+{
+    return tokens->source_shape[tokens->source_ndim - 1];
+}
+
+/* Steps, of all episodes. */
+static double action_units(const vq_tokens *tokens)
+{
+    return (double)tokens->source_shape[0] *
+           (tokens->source_ndim == 3 ? (double)tokens->source_shape[1] : 1);
+}
+
+static void action_size_text(char out[CLI_SIZE_TEXT], const vq_tokens *tokens)
+{
+    snprintf(out, CLI_SIZE_TEXT, "%.0f steps of %zu dimensions", action_units(tokens),
+             action_dimensions(tokens));
+}
+
+static void action_size_json(json_t *object, const vq_tokens *tokens)
+{
+    json_object_set_new(object, "steps", json_integer((json_int_t)action_units(tokens)));
+    json_object_set_new(object, "dimensions", json_integer((json_int_t)action_dimensions(tokens)));
+}
+
+static const char *const action_suffixes[] = {".npy", ".npz", ".csv", NULL};
+static const char *const action_written[] = {".npy", ".csv", NULL};
+
 static const cli_kind kinds[] = {
     {.kind = VQ_KIND_IMAGE,
      .codec = "image",
@@ -152,6 +233,26 @@ static const cli_kind kinds[] = {
      .speed_name = "x real time",
      .speed_units = 1,
      .progress_name = "frames"},
+    {.kind = VQ_KIND_ACTION,
+     .codec = "action",
+     .one = "an action",
+     .many = "actions",
+     .formats = "NumPy's .npy and .npz, CSV",
+     .suffixes = action_suffixes,
+     .written = action_written,
+     .sniff = action_sniff,
+     .encode = action_encode,
+     .decode = action_decode,
+     .size_text = action_size_text,
+     .size_json = action_size_json,
+     .units = action_units,
+     .unit_bits = 1,
+     .rate_name = "bits per step",
+     .rate_text = "bits per step",
+     .rate_key = "bits_per_step",
+     .speed_name = "steps/s",
+     .speed_units = 1,
+     .progress_name = "chunks"},
 };
 
 enum { KIND_COUNT = sizeof kinds / sizeof *kinds };
@@ -241,8 +342,10 @@ int cli_kind_check_bits(const cli_common *common, const cli_kind *kind, uint32_t
 {
     char text[48] = "";
     size_t used = 0;
+    if (!bits)
+        return CLI_DONE;
     for (size_t i = 0; i < sizeof kind->bits / sizeof *kind->bits && kind->bits[i]; i++) {
-        if (!bits || bits == kind->bits[i])
+        if (bits == kind->bits[i])
             return CLI_DONE;
         used +=
             (size_t)snprintf(text + used, sizeof text - used, "%s%u", i ? ", " : "", kind->bits[i]);
@@ -260,6 +363,33 @@ void cli_kind_tell_speed(const cli_common *common, const cli_kind *kind, const v
 {
     cli_note(common, "  %.3f s, %.2f %s", seconds,
              kind->units(tokens) / (kind->speed_units * seconds), kind->speed_name);
+}
+
+int cli_read_ranges(vq_dimensions **out, const cli_common *common, const char *path,
+                    const char *key)
+{
+    vq_bytes bytes = {0};
+    *out = NULL;
+    vq_status status = vq_file_read(&bytes, path, NULL);
+    if (!status)
+        status = vq_dimensions_parse_stats(out, bytes.data, bytes.size, key, NULL, NULL);
+    vq_bytes_clear(&bytes);
+    return status ? cli_fail(common, cli_input_name(path), status) : CLI_DONE;
+}
+
+vq_status cli_give_ranges(vq_signal *action, const vq_dimensions *ranges)
+{
+    vq_dimensions *own = action->dimensions, *copy;
+    vq_status status = vq_dimensions_copy(&copy, ranges);
+    for (size_t i = 0; !status && own && own->names && i < own->count && i < copy->count; i++)
+        status = vq_dimensions_set_name(copy, i, own->names[i]);
+    if (status) {
+        vq_dimensions_free(copy);
+        return status;
+    }
+    vq_dimensions_free(own);
+    action->dimensions = copy;
+    return VQ_OK;
 }
 
 void cli_kind_option_given(cli_kind_options *options, const char *name, unsigned for_kinds)

@@ -15,6 +15,8 @@ typedef struct cli_input {
         bytes; /**< the whole of standard input or a pipe; NULL for a file, which can be opened again */
     uint8_t head[CLI_HEAD_BYTES];
     size_t head_size;
+    const vq_dimensions
+        *ranges; /**< of actions: those to take, instead of the data's own; or NULL */
 } cli_input;
 
 /** @return CLI_DONE, or CLI_FAILED after a message. Free with cli_input_clear() in both cases. */
@@ -76,6 +78,12 @@ double cli_kind_rate(const cli_kind *kind, uint64_t bytes, const vq_tokens *toke
 /** Note "0.123 s, 12.3 megapixels/s". */
 void cli_kind_tell_speed(const cli_common *common, const cli_kind *kind, const vq_tokens *tokens,
                          double seconds);
+
+/** Ranges of actions from the statistics of another program. @return CLI_DONE, or CLI_FAILED after a message. */
+int cli_read_ranges(vq_dimensions **out, const cli_common *common, const char *path,
+                    const char *key);
+/** Give an action these ranges; its names stay. */
+vq_status cli_give_ranges(vq_signal *action, const vq_dimensions *ranges);
 
 /* Options that some kinds take and others do not. */
 

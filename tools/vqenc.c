@@ -6,7 +6,15 @@
 
 #include "cli_sound.h"
 
-enum { KEY_ALPHA = CLI_KEY_FIRST, KEY_BACKGROUND, KEY_BEAM, KEY_LAMBDA, KEY_BITRATE };
+enum {
+    KEY_ALPHA = CLI_KEY_FIRST,
+    KEY_BACKGROUND,
+    KEY_BEAM,
+    KEY_LAMBDA,
+    KEY_BITRATE,
+    KEY_STATS,
+    KEY_STATS_KEY
+};
 
 typedef struct settings {
     const char *model; /**< NULL = the built-in one of the signal's kind */
@@ -14,7 +22,9 @@ typedef struct settings {
     int has_packing;
     vq_coding_opts coding;
     int has_background;
-    double bitrate; /**< of a sound's channel, kbit/s; 0 = levels say it */
+    double bitrate;                /**< of a sound's channel, kbit/s; 0 = levels say it */
+    const char *stats, *stats_key; /**< of actions: a file with their ranges, and which of them */
+    vq_dimensions *ranges;         /**< read from it */
     cli_kind_options kind_options;
 } settings;
 
@@ -44,6 +54,10 @@ static const cli_option options[] = {
     {KEY_ALPHA, "alpha", "HOW",
      "of pictures: keep (coded as a second plane, default) or composite"},
     {KEY_BACKGROUND, "background", "RRGGBB", "colour under --alpha composite (default 000000)"},
+    {KEY_STATS, "stats", "FILE",
+     "of actions: their ranges from LeRobot's stats.json or OpenVLA's dataset_statistics.json\n"
+     "(default: the model's, or those of the file)"},
+    {KEY_STATS_KEY, "stats-key", "NAME", "the data set or feature in it"},
     CLI_OPTION_THREADS,
     CLI_OPTION_CPU,
     CLI_OPTION_JSON,
@@ -115,6 +129,13 @@ static int on_option(void *state, const cli_common *common, int key, const char 
             return CLI_USAGE;
         return s->bitrate > 0 ? CLI_DONE
                               : cli_usage(common, "--bitrate: %g is not above 0", s->bitrate);
+    case KEY_STATS:
+        cli_kind_option_given(&s->kind_options, "stats", CLI_FOR_ACTION);
+        s->stats = value;
+        return CLI_DONE;
+    case KEY_STATS_KEY:
+        s->stats_key = value;
+        return CLI_DONE;
     case KEY_LAMBDA:
         return read_lambda(s, common, value);
     case KEY_ALPHA:
@@ -132,17 +153,18 @@ static int on_option(void *state, const cli_common *common, int key, const char 
 static const cli_program program = {
     .name = "vqenc",
     .usage = "INPUT... -o OUTPUT [options]",
-    .about = "Turn a picture (PNG, JPEG) or a sound (WAV, FLAC, Ogg, MP3, ...) into a small file "
-             "of discrete\n"
-             "tokens; vqdec turns it back.\n"
-             "With several inputs OUTPUT is a folder, which receives NAME.bin for each.\n",
+    .about =
+        "Turn a picture (PNG, JPEG), a sound (WAV, FLAC, Ogg, MP3, ...) or robot actions (.npy, "
+        ".npz, CSV)\ninto a small file of discrete tokens; vqdec turns it back.\n"
+        "With several inputs OUTPUT is a folder, which receives NAME.bin for each.\n",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .examples = "  vqenc photo.png -o tokens.bin\n"
                 "  vqenc photo.jpg --levels 3 -o small.bin\n"
                 "  vqenc photo.jpg --lambda 0.02 --beam 8 -o smallest.bin\n"
                 "  vqenc photos/*.png -o tokens/\n"
-                "  vqenc speech.wav --bitrate 6 -o tokens.bin\n",
+                "  vqenc speech.wav --bitrate 6 -o tokens.bin\n"
+                "  vqenc arm.npy --model arm.safetensors -o tokens.bin\n",
     .option = on_option,
 };
 
@@ -253,6 +275,7 @@ static int encode_input(const cli_common *common, settings *s, open_codec *open,
     cli_input input;
     int code = cli_input_open(&input, common, path);
     const cli_kind *kind = NULL;
+    input.ranges = s->ranges;
     if (!code && !(kind = cli_kind_find(common, &input, open->kind)))
         code = CLI_FAILED;
     if (!code)
@@ -283,6 +306,8 @@ static int encode_all(const cli_common *common, settings *s, char **inputs, int 
     cli_paths outputs;
     open_codec open = {0};
     int code = cli_plan_outputs(&outputs, common, inputs, count, suffix_of);
+    if (!code && s->stats)
+        code = cli_read_ranges(&s->ranges, common, s->stats, s->stats_key);
     if (!code && s->model)
         code = open_codec_of(common, s, &open, NULL);
     /* One bad input does not stop the others; it decides the exit code. */
@@ -292,6 +317,7 @@ static int encode_all(const cli_common *common, settings *s, char **inputs, int 
         if (one > worst)
             worst = one;
     }
+    vq_dimensions_free(s->ranges);
     vq_codec_free(open.codec);
     cli_paths_clear(&outputs);
     return worst;

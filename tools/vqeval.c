@@ -58,7 +58,8 @@ static const cli_program program = {
              "       vqeval --codec image|audio INPUT|FOLDER... [options]",
     .about =
         "Measure PSNR, SSIM and MS-SSIM of a decoded picture, or SI-SDR, log-spectral and log-mel\n"
-        "distance and STOI of a decoded sound, or of a whole codec with its rate (counted in true\n"
+        "distance and STOI of a decoded sound, or the error of decoded actions, or of a whole "
+        "codec with its rate (counted in true\n"
         "bytes of the token files) and the statistics of its codes.\n",
     .options = options,
     .option_count = sizeof options / sizeof *options,
@@ -145,9 +146,6 @@ static int open_codec(const cli_common *common, const vqeval_settings *s, vq_cod
     if (status)
         return cli_fail(common, s->model, status);
     vq_codec_get_info(info, *codec);
-    if (info->kind != VQ_KIND_IMAGE && info->kind != VQ_KIND_AUDIO)
-        return cli_usage(common, "%s: a model for %s, which vqeval does not measure", s->model,
-                         vq_kind_name(info->kind));
     if (s->levels > info->levels)
         return cli_usage(common, "--levels: %u, but the model has %u levels", s->levels,
                          info->levels);
@@ -158,6 +156,12 @@ static int is_sound_name(const char *name)
 {
     const cli_kind *kind = cli_kind_by_name(name);
     return kind && kind->kind == VQ_KIND_AUDIO;
+}
+
+static int is_action_name(const char *name)
+{
+    const cli_kind *kind = cli_kind_by_name(name);
+    return kind && kind->kind == VQ_KIND_ACTION;
 }
 
 static int is_signal_name(const char *name)
@@ -181,10 +185,10 @@ static int compare(const cli_common *common, const vqeval_settings *s, const cli
         return compare_pair(common, s, inputs);
     case VQ_KIND_AUDIO:
         return vqeval_sounds(common, s, inputs);
-    default:
-        return cli_usage(common, "%s is %s, which vqeval does not compare", inputs->path[0],
-                         kind->one);
+    case VQ_KIND_ACTION:
+        break;
     }
+    return vqeval_actions(common, s, inputs);
 }
 
 int main(int argc, char **argv)
@@ -202,15 +206,17 @@ int main(int argc, char **argv)
     code = s.model ? open_codec(&common, &s, &codec, &info) : CLI_DONE;
     if (!code)
         code = cli_expand(&inputs, &common, argv + optind, argc - optind,
-                          info.kind == VQ_KIND_IMAGE   ? cli_is_picture_name
-                          : info.kind == VQ_KIND_AUDIO ? is_sound_name
-                                                       : is_signal_name);
+                          info.kind == VQ_KIND_IMAGE    ? cli_is_picture_name
+                          : info.kind == VQ_KIND_AUDIO  ? is_sound_name
+                          : info.kind == VQ_KIND_ACTION ? is_action_name
+                                                        : is_signal_name);
     if (!code)
         code = check(&common, &s, &inputs);
     if (!code)
-        code = !codec                       ? compare(&common, &s, &inputs)
-               : info.kind == VQ_KIND_AUDIO ? vqeval_sound_codec(&common, &s, &inputs, codec)
-                                            : vqeval_codec(&common, &s, &inputs, codec);
+        code = !codec                        ? compare(&common, &s, &inputs)
+               : info.kind == VQ_KIND_AUDIO  ? vqeval_sound_codec(&common, &s, &inputs, codec)
+               : info.kind == VQ_KIND_ACTION ? vqeval_action_codec(&common, &s, &inputs, codec)
+                                             : vqeval_codec(&common, &s, &inputs, codec);
     vq_codec_free(codec);
     cli_paths_clear(&inputs);
     return cli_close_stdout(&common, code);

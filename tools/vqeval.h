@@ -35,6 +35,12 @@ int vqeval_compare(vq_image_quality *out, const cli_common *common, const char *
 int vqeval_draw(const cli_common *common, const vqeval_settings *settings,
                 const vq_signal *original, const vq_signal *decoded);
 
+/** The same for actions: two files, or a codec on each of some. @return the exit code. */
+int vqeval_actions(const cli_common *common, const vqeval_settings *settings,
+                   const cli_paths *files);
+int vqeval_action_codec(const cli_common *common, const vqeval_settings *settings,
+                        const cli_paths *files, const vq_codec *codec);
+
 /** psnr_db, mse, ssim, ms_ssim, added to an object. */
 void vqeval_json_quality(json_t *object, const vq_image_quality *quality);
 

@@ -15,6 +15,11 @@ static int is_array_name(const char *name)
     return cli_has_suffix(name, ".npy");
 }
 
+static int is_action_name(const char *name)
+{
+    return is_array_name(name) || cli_has_suffix(name, ".npz") || cli_has_suffix(name, ".csv");
+}
+
 static int is_training_name(const char *name)
 {
     const cli_kind *kind = cli_kind_by_name(name);
@@ -38,7 +43,19 @@ static int choose_kind(const cli_common *common, const cli_paths *inputs, vqtrai
                        int *features)
 {
     const char *first = inputs->path[0];
-    *features = is_array_name(first);
+    *features = !s->action && is_array_name(first);
+    if (s->actions_only && !s->action)
+        return cli_usage(common, "--%s needs --action", s->actions_only);
+    if (s->action) {
+        if (s->dim || s->teacher || (s->kind && vqtrain_wants_grids(s->kind)))
+            return cli_usage(common, "--%s is not for actions",
+                             s->dim       ? "dim"
+                             : s->teacher ? "teacher"
+                                          : "quantizer multiscale");
+        s->kind_of_signal = cli_kind_of(VQ_KIND_ACTION);
+        s->codec = s->codec ? s->codec : s->kind_of_signal->codec;
+        return vqtrain_resolve(s, common);
+    }
     for (size_t i = 1; i < inputs->count; i++)
         if (strcmp(what(inputs->path[i]), what(first)) != 0)
             return cli_usage(common, "%s and %s: %s and %s cannot be mixed", first, inputs->path[i],
@@ -170,7 +187,8 @@ int main(int argc, char **argv)
     if (optind == argc)
         return cli_usage(&common, "nothing to train on was named (see vqtrain --help)");
     cli_catch_signals();
-    code = cli_expand(&inputs, &common, argv + optind, argc - optind, is_training_name);
+    code = cli_expand(&inputs, &common, argv + optind, argc - optind,
+                      s.action ? is_action_name : is_training_name);
     if (!code)
         code = choose_kind(&common, &inputs, &s, &features);
     if (!code)

@@ -44,6 +44,11 @@ typedef struct vqtrain_settings {
     const vqtrain_kind *kind;       /**< --quantizer; NULL = pictures by the codec's recipe */
     uint32_t given;                 /**< VQTRAIN_ bits */
     const char *pictures_only;      /**< the last option that features do not take, or NULL */
+    int action;                     /**< --action: the inputs are robot actions */
+    int universal;                  /**< of actions: a model for any of them */
+    int quantile_bins;              /**< of the codec bins */
+    uint32_t horizon;               /**< steps of a chunk */
+    const char *actions_only;       /**< the last option that only actions take, or NULL */
     uint32_t k, levels, dim, iterations, repair, parts;
     uint32_t bins[VQTRAIN_MOST_BINS], bin_count;
     uint32_t train_beam, refits; /**< of residual levels, in training */

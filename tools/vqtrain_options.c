@@ -26,6 +26,10 @@ enum {
     KEY_SCALES,
     KEY_BEAM,
     KEY_LAMBDA,
+    KEY_ACTION,
+    KEY_UNIVERSAL,
+    KEY_HORIZON,
+    KEY_QUANTILE,
     KEY_RESUME
 };
 
@@ -41,8 +45,8 @@ static const cli_option options[] = {
     {KEY_MAX_VECTORS, "max-vectors", "N", "train on an even sample of so many vectors"},
     {'s', "seed", "N", "seed of the random numbers (default 0)"},
     {KEY_CODEC, "codec", "NAME",
-     "pictures, sounds: the front end to train: image or audio (default: by the names of the "
-     "inputs)"},
+     "pictures, sounds, actions: the front end to train (default: by the names of the\n"
+     "                            inputs; with --action: action)"},
     {KEY_DIM, "dim", "N", "pictures: coefficients kept per grid position"},
     {KEY_METRIC, "metric", "NAME", "kmeans: euclidean (default) or cosine"},
     {KEY_STORAGE, "storage", "TYPE", "codewords as f32 (default), f16 or bf16"},
@@ -72,6 +76,12 @@ static const cli_option options[] = {
     {KEY_PARTS, "parts", "M", "pq: slices of the vector (default 8)"},
     {KEY_BINS, "bins", "LIST", "fsq: bins of a level's numbers, 8,5,5,5 (default: chosen for K)"},
     {KEY_BOUND, "bound", "NAME", "fsq: tanh (default), symmetric or clamp"},
+    {KEY_ACTION, "action", NULL,
+     "the inputs are robot actions, .npy [T, D] or [N, T, D], .npz or CSV: make\n"
+     "                            a model for vqenc, of the codec action or --codec bins"},
+    {KEY_HORIZON, "horizon", "H", "actions: steps of a chunk (default 16)"},
+    {KEY_UNIVERSAL, "universal", NULL, "actions: a model for any robot, which keeps no ranges"},
+    {KEY_QUANTILE, "quantile", NULL, "bins: equally many steps in each (default: even bins)"},
     {KEY_RESUME, "resume", NULL, "go on from OUTPUT.partial, to the same model, bit for bit"},
     CLI_OPTION_THREADS,
     CLI_OPTION_CPU,
@@ -266,6 +276,20 @@ static int on_option(void *state, const cli_common *common, int key, const char 
         s->pictures_only = "codec";
         s->codec = value;
         return CLI_DONE;
+    case KEY_ACTION:
+        s->action = 1;
+        return CLI_DONE;
+    case KEY_UNIVERSAL:
+        s->actions_only = "universal";
+        s->universal = 1;
+        return CLI_DONE;
+    case KEY_QUANTILE:
+        s->actions_only = "quantile";
+        s->quantile_bins = 1;
+        return CLI_DONE;
+    case KEY_HORIZON:
+        s->actions_only = "horizon";
+        return number_option(&s->horizon, common, "horizon", value, 512);
     case KEY_RESUME:
         s->resume = 1;
         return CLI_DONE;
@@ -279,7 +303,8 @@ const cli_program vqtrain_program = {
     .usage = "INPUT... -o MODEL [options]",
     .about =
         "Train a model. Pictures (PNG, JPEG), or folders of them, make a model for vqenc; .npy "
-        "arrays\nof [n, d] features make a quantizer. Ctrl-C loses at most the level at work: see "
+        "arrays\nof [n, d] features make a quantizer, with --action a model of robot actions. "
+        "Ctrl-C loses at most the level at work: see "
         "--resume.\n",
     .options = options,
     .option_count = sizeof options / sizeof *options,
@@ -287,6 +312,7 @@ const cli_program vqtrain_program = {
         "  vqtrain photos/ -o model.safetensors\n"
         "  vqtrain features.npy --k 1024 -o codebook.safetensors\n"
         "  vqtrain a.npy b.npy --quantizer rvq --levels 8 --k 256 -o rvq.safetensors\n"
+        "  vqtrain --action demos/*.npy -o arm.safetensors\n"
         "  vqtrain --import codebooks.npy -o model.safetensors    (see vqtrain --import --help)\n",
     .option = on_option,
 };
@@ -306,7 +332,10 @@ static char *list(const uint32_t *numbers, uint32_t count)
 char *vqtrain_identity(const vqtrain_settings *s, int features)
 {
     const unsigned long long sample = s->max_vectors, seed = s->seed;
-    char *codec = features ? cli_copy("") : cli_format("codec=%s dim=%u ", s->codec, s->dim);
+    char *codec = features    ? cli_copy("")
+                  : s->action ? cli_format("codec=%s horizon=%u universal=%d quantile=%d ",
+                                           s->codec, s->horizon, s->universal, s->quantile_bins)
+                              : cli_format("codec=%s dim=%u ", s->codec, s->dim);
     char *bins = list(s->bins, s->bin_count), *scales = list(s->scales, 2 * s->scale_count);
     const char *seeding = !(s->given & VQTRAIN_SEEDING)     ? "default"
                           : s->seeding == VQ_SEEDING_RANDOM ? "random"

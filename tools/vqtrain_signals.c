@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pictures or sounds: files to a codec's model. */
+/* Pictures, sounds or actions: files to a codec's model. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "codecs/train.h"
+#include "io/actions.h"
 #include "io/digest.h"
 #include "io/image.h"
 #include "io/sound.h"
@@ -34,6 +35,8 @@ static vq_status parse(vq_signal **out, const source *s, const vq_bytes *bytes, 
     vq_sound_opts opts = VQ_SOUND_OPTS_INIT;
     opts.rate = RECIPE_RATE;
     opts.channels = 1;
+    if (s->run->settings->action)
+        return vq_actions_parse(out, bytes->data, bytes->size, path, NULL);
     return s->run->settings->kind_of_signal->kind == VQ_KIND_AUDIO
                ? vq_sound_parse(out, bytes->data, bytes->size, path, &opts)
                : vq_image_parse(out, bytes->data, bytes->size, path, NULL);
@@ -111,6 +114,9 @@ int vqtrain_signals(vqtrain_run *run, vq_tensors **model)
     opts.levels = s->levels;
     opts.k = s->k;
     opts.dim = s->dim;
+    opts.horizon = s->horizon;
+    opts.universal = s->universal;
+    opts.quantile_bins = s->quantile_bins;
     opts.max_iterations = s->iterations;
     opts.beam = s->train_beam;
     opts.refits = s->refits;

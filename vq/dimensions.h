@@ -32,7 +32,7 @@ typedef struct vq_dimensions {
 } vq_dimensions;
 
 /** How far beyond the values that were seen a decoded one may lie, as a share of their range. */
-#define VQ_DIMENSIONS_MARGIN 0.1f
+#define VQ_DIMENSIONS_MARGIN 0.5f
 
 /**
  * Make dimensions without names and without a scale.
