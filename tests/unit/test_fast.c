@@ -92,10 +92,7 @@ static void bytes_and_characters_are_one_to_one(void **state)
 static void merges_by_hand(void **state)
 {
     (void)state;
-    static const char *const words[] = {"abab",
-                                        "\x01"
-                                        "abab",
-                                        "abac"};
+    static const char *const words[] = {"abab", "\001abab", "abac"};
     const uint64_t counts[] = {2, 3, 1};
     vqi_texts texts = {0};
     vqi_bpe bpe = {0};
