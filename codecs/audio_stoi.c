@@ -69,8 +69,9 @@ static uint32_t common_divisor(uint32_t a, uint32_t b)
 /* At 10 kHz; owned by the caller. */
 static vq_status resample(float **out, size_t *count, const float *x, size_t length, uint32_t rate)
 {
-    const uint32_t common = common_divisor(RATE, rate), up = common < RATE ? RATE / common : 1,
-                   down = rate > common ? rate / common : 1;
+    const uint32_t common = common_divisor(RATE, rate), up = RATE / common, down = rate / common;
+    if (!up || !down)
+        return vqi_fail(VQ_E_ARG, "a rate of %u samples per second", rate);
     size_t half;
     *count = (length / down) * up + (length % down * up + down - 1) / down;
     float *filter = filter_of(&half, up, down), *y = vqi_alloc(*count, sizeof *y);
