@@ -88,6 +88,16 @@ INLINE void add_products(__m512i *sum, __m512i x, const int32_t *c)
     __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(*sum) : "v"(x), "m"(*c));
 }
 
+/* One codeword. */
+INLINE __m512i score(const __m512i *row, const int32_t *packed, int32_t start, const int pairs)
+{
+    __m512i sum = _mm512_set1_epi32(start);
+#pragma GCC unroll 8
+    for (int j = 0; j < pairs; j++)
+        add_products(&sum, row[j], packed + j);
+    return sum;
+}
+
 /* The codewords of a piece, `step` at a time, against `vectors` x 16 rows. With step 1 every code is
  * told apart, otherwise only which few hold the best. */
 INLINE void scan(__m512i *best, __m512i *second, const __m512i (*x)[MOST_PAIRS],
@@ -107,18 +117,13 @@ INLINE void scan(__m512i *best, __m512i *second, const __m512i (*x)[MOST_PAIRS],
         const __m512i place = _mm512_set1_epi32((int32_t)c / step);
 #pragma GCC unroll 3
         for (int v = 0; v < vectors; v++) {
-            __m512i sum[VQI_SHORT_FEW];
-#pragma GCC unroll 4
-            for (int i = 0; i < step; i++) {
-                sum[i] = _mm512_set1_epi32(start[c + (uint32_t)i]);
-#pragma GCC unroll 8
-                for (int j = 0; j < pairs; j++)
-                    add_products(&sum[i], row[v][j], packed + i * pairs + j);
+            __m512i top = score(row[v], packed, start[c], pairs);
+            if (step == VQI_SHORT_FEW) {
+                const __m512i two = score(row[v], packed + pairs, start[c + 1], pairs),
+                              three = score(row[v], packed + 2 * pairs, start[c + 2], pairs),
+                              four = score(row[v], packed + 3 * pairs, start[c + 3], pairs);
+                top = _mm512_max_epi32(_mm512_max_epi32(top, two), _mm512_max_epi32(three, four));
             }
-            __m512i top = sum[0];
-            if (step == 4)
-                top = _mm512_max_epi32(_mm512_max_epi32(top, sum[1]),
-                                       _mm512_max_epi32(sum[2], sum[3]));
             /* the place where there are bits for it, the score elsewhere */
             top = _mm512_ternarylogic_epi32(bits, place, top, 0xca);
             next[v] = _mm512_max_epi32(next[v], _mm512_min_epi32(most[v], top));
