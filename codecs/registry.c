@@ -5,6 +5,12 @@
 #include "codecs/codec_internal.h"
 #include "vq/error_internal.h"
 
+#ifdef VQ_AUDIO
+#define AUDIO "audio, "
+#else
+#define AUDIO
+#endif
+
 static const vqi_front_end *const front_ends[] = {
     &vqi_front_end_image,
 #ifdef VQ_AUDIO
@@ -58,10 +64,7 @@ vq_status vq_codec_builtin_model(const void **data, size_t *size, const char *na
             return VQ_OK;
         }
     return vqi_fail(VQ_E_ARG,
-                    "there is no built-in model \"%.40s\" (there is: image, "
-#ifdef VQ_AUDIO
-                    "audio, "
-#endif
+                    "there is no built-in model \"%.40s\" (there is: image, " AUDIO
                     "action, bins; a path holds a / or a .)",
                     name);
 }
