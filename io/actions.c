@@ -127,9 +127,10 @@ vq_status vq_actions_parse(vq_signal **out, const void *data, size_t size, const
         return status;
     if (begins(data, size, npy_magic) || begins(data, size, zip_magic))
         status = parse_arrays(out, data, size, &own);
-    else if (vq_actions_probe(data, size))
-        status = vq_csv_parse(out, data, size, NULL, &own);
     else
+        status = vq_csv_parse(out, data, size, NULL, &own);
+    if (status == VQ_E_FORMAT &&
+        !vq_actions_probe(data, size)) /* one column may not look like a table, and be one */
         status = vqi_fail(VQ_E_FORMAT, "neither .npy, .npz nor a table of numbers");
     if (status) {
         vq_signal_free(*out);
