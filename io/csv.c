@@ -291,6 +291,22 @@ static void put_number(writer *w, double value, int digits)
         put(w, *c == ',' ? '.' : *c);
 }
 
+/* Would a reader take the name for a name, whatever stands beside it? If not, the column is numbered instead. */
+static int is_plain(const char *name)
+{
+    static const char *const taken[] = {"nan", "inf", "infinity", "time", "timestamp"};
+    static const char others[] = "0123456789_./ ,-()[]";
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        if (!strcasecmp(name, taken[i]))
+            return 0;
+    for (const char *c = name; *c; c++) {
+        const int letter = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z');
+        if (!letter && (c == name || !strchr(others, *c)))
+            return 0;
+    }
+    return *name != 0;
+}
+
 static void write_table(writer *w, const vq_signal *signal)
 {
     const vq_dimensions *known = signal->dimensions;
@@ -305,7 +321,7 @@ static void write_table(writer *w, const vq_signal *signal)
         snprintf(number, sizeof number, "a%zu", c);
         if (c || timed)
             put(w, ',');
-        put_name(w, named ? known->names[c] : number);
+        put_name(w, named && is_plain(known->names[c]) ? known->names[c] : number);
     }
     if (timed || named)
         put(w, '\n');
