@@ -210,10 +210,11 @@ static vqi_beam_level open_level(vqi_beam_block *b, const search *s, uint32_t l)
     level.kernels = vqi_nearest_kernels(codebook, s->rows * s->beam);
     level.score = level.ops->score;
 #if defined(__x86_64__)
-    level.use_words = (vq_cpu_flags() & VQ_CPU_VNNI) != 0;
-    if (level.use_words && level.kernels.coarse && codebook->coarse[VQI_BYTES].data) {
+    const int integers = vq_cpu_flags() & VQ_CPU_VNNI && codebook->coarse[VQI_WORDS].data;
+    level.use_words = integers;
+    if (integers && level.kernels.coarse) {
         level.coarse = &vqi_filter_bytes;
-        level.score = vqi_beam_score_vnni;
+        level.score = vqi_beam_score_bytes;
     }
 #endif
     if (!(s->lambda > 0))

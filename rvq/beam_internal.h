@@ -84,7 +84,6 @@ struct vqi_beam_tables {
         double row_error; /* of a row of a table */
         double norms;     /* twice the sum of the earlier levels' largest norms */
         double centres;   /* the sum of |centre| up to this level */
-        vqi_beam_words words;
     } level[VQ_MAX_LEVELS];
     /* rows[l][j]: padded_k / VQI_COLUMNS (rounded up) blocks of K_j x VQI_COLUMNS (or what is left) of level l; NULL unless
      * j < l. */

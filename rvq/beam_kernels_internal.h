@@ -51,28 +51,14 @@ typedef struct vqi_beam_ops {
                      size_t d);
 } vqi_beam_ops;
 
-/** A level's c' in words of 16 bits: groups of ceil(d/2) x 64 x 2, in steps of largest_norm / VQI_WORD_STEPS. */
-typedef struct vqi_beam_words {
-    int16_t *packed;
-    float step;
-    double error; /* not below |c' - what its words stand for|, for any codeword */
-} vqi_beam_words;
-
-enum { VQI_WORD_STEPS = 32000 }; /* of a norm: the products of two rows of them stay in 31 bits */
-
 extern const vqi_beam_ops vqi_beam_portable;
 #if defined(__x86_64__)
 extern const vqi_beam_ops vqi_beam_avx2, vqi_beam_avx512;
-extern vqi_beam_score vqi_beam_score_vnni; /* reads the rows as vqi_filter_bytes packs them */
-/* @return 16-bit words that a packed row takes, a multiple of 32. */
-size_t vqi_beam_row_words(uint32_t d);
-/* Fill in packed, unit and error (here the norm of x' - p) from the centred rows and their squares. */
-void vqi_beam_pack_words(vqi_block *block, const vq_codebook *codebook,
-                         const vqi_beam_words *words);
-/* As vqi_beam_score, from words. */
-void vqi_beam_score_words(int16_t *out, size_t stride, const vqi_block *block,
-                          const vq_codebook *codebook, const vqi_beam_words *words, size_t first,
-                          size_t count, const float *penalties, const float *per_unit);
+/* They read the rows as vqi_filter_bytes packs them, and as vqi_beam_pack_words() does. */
+extern vqi_beam_score vqi_beam_score_bytes, vqi_beam_score_words;
+/* Fill in packed, in rows as long as vqi_filter_words has them, unit, and error (here the norm of x' - p) from the centred
+ * rows and their squares. */
+void vqi_beam_pack_words(vqi_block *block, const vq_codebook *codebook);
 #endif
 
 #endif

@@ -194,7 +194,7 @@ static bool set_scale(vqi_beam_block *b, const vqi_beam_level *level, size_t r, 
                            (common ? b->tables->level[common - 1].centres : 0),
                  farthest = fmax(norm, b->reach[r] + centres),
                  most = (farthest * farthest / 2 + 0x1p-100) * (1 + 0x1p-8);
-    const vqi_beam_words *words = &b->tables->level[level->number].words;
+    const double word_error = level->codebook->coarse[VQI_WORDS].error;
     vqi_scale *scale = &b->scales[i];
     int shift = 0;
     if (!(farthest + largest <= VQI_LARGEST_NORM && most <= MOST_UNITS * unit * 0x1p10))
@@ -207,7 +207,7 @@ static bool set_scale(vqi_beam_block *b, const vqi_beam_level *level, size_t r, 
                    rows * b->tables->level[level->number].row_error +
                    rounding(b, level, r, (rows + 1) * (norm + centres)) + 0.6 * scale->unit;
     if (level->use_words)
-        error += b->root_block.error[i] * (largest + words->error) + norm * words->error;
+        error += b->root_block.error[i] * (largest + word_error) + norm * word_error;
     if (!(error < MOST_ERROR * scale->unit))
         return false;
     b->roots[i].shift = shift;
@@ -223,15 +223,13 @@ static void collect_columns(vqi_beam_block *b, const vqi_beam_level *level, size
                             size_t count, uint32_t room, size_t place, size_t width,
                             const float *per_unit)
 {
+    vqi_beam_score *score = level->ops->score;
 #if defined(__x86_64__)
     if (level->use_words)
-        vqi_beam_score_words(b->scores, width, &b->root_block, level->codebook,
-                             &b->tables->level[level->number].words, place, width, level->penalties,
-                             per_unit);
-    else
+        score = vqi_beam_score_words;
 #endif
-        level->ops->score(b->scores, width, &b->root_block, level->codebook, place, width,
-                          level->codebook->start, level->penalties, per_unit);
+    score(b->scores, width, &b->root_block, level->codebook, place, width, level->codebook->start,
+          level->penalties, per_unit);
     for (size_t i = 0; i < count; i++) {
         if (b->roots[i].shift < 0)
             continue;
@@ -264,8 +262,7 @@ static void search_by_tables(vqi_beam_block *b, const vqi_beam_level *level, siz
         find_root(b, level, first + i, i);
 #if defined(__x86_64__)
     if (level->use_words)
-        vqi_beam_pack_words(&b->root_block, level->codebook,
-                            &b->tables->level[level->number].words);
+        vqi_beam_pack_words(&b->root_block, level->codebook);
 #endif
     for (size_t i = 0; i < count; i++) {
         const bool fits = set_scale(b, level, first + i, i);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inner products of the centred codewords of different levels, for the beam search: rows of level j's codes, columns
- * of level l's places. And the codewords in words of 16 bits. */
+ * of level l's places. */
 #include <math.h>
 #include <string.h>
 
@@ -66,7 +66,6 @@ static size_t lay_out(vqi_beam_tables *tables, char *at, const vqi_residual *q, 
     for (uint32_t l = 0; l < levels; l++) {
         const size_t columns = q->codebooks[l]->padded_k;
         widest = columns > widest ? columns : widest;
-        PART(tables->level[l].words.packed, l ? columns * ((q->base.dim + 1) / 2 * 2) : 0);
         for (uint32_t j = 0; j < l; j++)
             PART(tables->rows[l][j], q->codebooks[j]->k * columns);
     }
@@ -116,32 +115,6 @@ static void fill_table(const vqi_residual *q, vqi_beam_tables *tables, uint32_t 
                   tables->centred + (size_t)omp_get_thread_num() * VQI_BLOCK * q->base.dim);
 }
 
-/* The codewords of level l in words. */
-static void fill_words(vqi_beam_words *words, const vq_codebook *codebook)
-{
-    const size_t d = codebook->d, pairs = (d + 1) / 2;
-    const double norm = codebook->largest_norm * (1 + 0x1p-20);
-    words->step = (float)(norm / VQI_WORD_STEPS);
-    if (!(words->step > 0x1p-100f))
-        words->step = 0; /* all read as zeros */
-    const float inverse = words->step > 0 ? 1 / words->step : 0;
-    double most = 0;
-    for (size_t p = 0; p < codebook->padded_k; p++) {
-        const float *c = codebook->groups + p / VQI_GROUP * d * VQI_GROUP + p % VQI_GROUP;
-        int16_t *out = words->packed + p / VQI_GROUP * pairs * 2 * VQI_GROUP + p % VQI_GROUP * 2;
-        double square = 0;
-        for (size_t i = 0; i < 2 * pairs; i++) {
-            const float value = i < d ? c[i * VQI_GROUP] : 0;
-            const int16_t q = (int16_t)(value * inverse + (value < 0 ? -0.5f : 0.5f));
-            const double error = value - (double)q * words->step;
-            square += error * error;
-            out[i / 2 * 2 * VQI_GROUP + i % 2] = q;
-        }
-        most = fmax(most, square);
-    }
-    words->error = sqrt(most) * (1 + 0x1p-20);
-}
-
 /* All tables of level l, in the unit that the norms imply. */
 static void fill_level(const vqi_residual *q, vqi_beam_tables *tables, uint32_t l, int threads)
 {
@@ -159,7 +132,6 @@ static void fill_level(const vqi_residual *q, vqi_beam_tables *tables, uint32_t 
     tables->level[l].row_error = 0.51 * tables->level[l].unit + deep * largest * norm;
     for (uint32_t j = 0; j < l; j++)
         fill_table(q, tables, l, j, threads);
-    fill_words(&tables->level[l].words, q->codebooks[l]);
 }
 
 vqi_beam_tables *vqi_beam_tables_fill(void *memory, const vqi_residual *q, uint32_t levels,

@@ -1,44 +1,63 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The beam search's scores from int8: what vq/filter_vnni.c says of its peaks, for every codeword. */
+/* The beam search's scores from integers: from bytes, what vq/filter_vnni.c says of its peaks for every codeword; from words of
+ * 16 bits, with an error that is small beside a unit. Compiled with -mavx512vnni and so on; called only where vq_cpu_flags()
+ * says so. */
 #include <immintrin.h>
+#include <math.h>
 
 #include "rvq/beam_kernels_internal.h"
-
-enum { ROWS = 6 }; /* the rows that share a scale */
+#include "vq/vnni_tile_internal.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* As assembly because gcc 12 keeps copies of the sums in memory around the intrinsic. */
-INLINE void add_products(__m512i *sum, __m512i c, __m512i e)
+enum {
+    STEPS = 32000
+}; /* of a row's norm: with the codewords' 32766 the products stay in 31 bits */
+
+void vqi_beam_pack_words(vqi_block *block, const vq_codebook *codebook)
 {
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(c), "v"(e));
+    const size_t d = codebook->d, row_words = vqi_tile_row_bytes(d, 2) / 2;
+    for (size_t r = 0; r < block->rows; r++) {
+        const float *x = block->centred + r * d;
+        int16_t *out = (int16_t *)block->packed + r * row_words;
+        /* A little more than the norm, as the square is rounded. */
+        const float norm = sqrtf(block->square[r]) * (1 + 0x1p-10f), scale = norm / STEPS,
+                    unit = scale * codebook->coarse[VQI_WORDS].step;
+        /* Where a unit or a reciprocal would leave float32, all reads as zeros, and the error says so. */
+        const int usable = scale > 0x1p-60f && unit > 0x1p-100f;
+        const __m512 step = _mm512_set1_ps(usable ? scale : 0),
+                     steps = _mm512_set1_ps(usable ? 1 / scale : 0);
+        __m512 errors = _mm512_setzero_ps();
+        for (size_t i = 0; i < row_words; i += 16) {
+            const __m512 v =
+                i < d ? _mm512_maskz_loadu_ps(vqi_first_lanes(d - i), x + i) : _mm512_setzero_ps();
+            const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(v, steps));
+            const __m512 error = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(q), step, v);
+            errors = _mm512_fmadd_ps(error, error, errors);
+            _mm256_storeu_si256((__m256i *)(void *)(out + i), _mm512_cvtsepi32_epi16(q));
+        }
+        block->unit[r] = usable ? unit : 0;
+        block->error[r] =
+            sqrtf(_mm512_reduce_add_ps(errors)) * (1 + 0x1p-8f) + norm * 0x1p-22f + 0x1p-60f;
+    }
 }
 
-INLINE void tile(int16_t *out, size_t stride, const vqi_block *block, size_t r0, size_t quads,
-                 size_t row_stride, const uint8_t *group, const float *start,
-                 const float *penalties, const float *per_unit, const int rows)
+INLINE void tile(int16_t *out, size_t stride, const vqi_block *block, size_t r0, size_t d,
+                 const char *group, const float *start, const float *penalties,
+                 const float *per_unit, const int rows, const int width)
 {
-    const int8_t *x = (const int8_t *)block->packed + r0 * row_stride;
-    __m512i sum[ROWS][4];
+    const size_t row_stride = vqi_tile_row_bytes(d, width);
+    __m512i sum[VQI_TILE_ROWS][4];
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
+    for (int r = 0; r < rows; r++) {
+        /* Words have no offset to take back. */
+        const int32_t from = width == 1 ? block->start[r0 + (size_t)r] : 0;
 #pragma GCC unroll 4
         for (int p = 0; p < 4; p++)
-            sum[r][p] = _mm512_setzero_si512();
-    for (size_t q = 0; q < quads; q++, group += 4 * VQI_GROUP) {
-        const __m512i c0 = _mm512_load_si512(group), c1 = _mm512_load_si512(group + 64),
-                      c2 = _mm512_load_si512(group + 128), c3 = _mm512_load_si512(group + 192);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            int32_t four;
-            __builtin_memcpy(&four, x + (size_t)r * row_stride + 4 * q, sizeof four);
-            const __m512i e = _mm512_set1_epi32(four);
-            add_products(&sum[r][0], c0, e);
-            add_products(&sum[r][1], c1, e);
-            add_products(&sum[r][2], c2, e);
-            add_products(&sum[r][3], c3, e);
-        }
+            sum[r][p] = _mm512_set1_epi32(from);
     }
+    vqi_tile_multiply(sum, (const char *)block->packed + r0 * row_stride, row_stride,
+                      vqi_tile_lanes(d, width), group, rows, width);
 #pragma GCC unroll 4
     for (int p = 0; p < 4; p++) {
         __m512 own = _mm512_load_ps(start + 16 * p);
@@ -46,10 +65,8 @@ INLINE void tile(int16_t *out, size_t stride, const vqi_block *block, size_t r0,
             own = _mm512_sub_ps(own, _mm512_load_ps(penalties + 16 * p));
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            const size_t row = r0 + (size_t)r;
-            const __m512 products = _mm512_cvtepi32_ps(
-                _mm512_add_epi32(sum[r][p], _mm512_set1_epi32(block->start[row])));
-            __m512 v = _mm512_fmadd_ps(products, _mm512_set1_ps(block->unit[row]), own);
+            __m512 v = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][p]),
+                                       _mm512_set1_ps(block->unit[r0 + (size_t)r]), own);
             v = _mm512_mul_ps(v, _mm512_set1_ps(per_unit[r]));
             /* A float below what int32 holds becomes its least. */
             _mm256_storeu_si256((__m256i *)(void *)(out + (size_t)r * stride + 16 * p),
@@ -58,21 +75,35 @@ INLINE void tile(int16_t *out, size_t stride, const vqi_block *block, size_t r0,
     }
 }
 
-void vqi_beam_score_vnni(int16_t *out, size_t stride, const vqi_block *block,
-                         const vq_codebook *codebook, size_t first, size_t count,
-                         const float *start, const float *penalties, const float *per_unit)
+INLINE void score(int16_t *out, size_t stride, const vqi_block *block, const vq_codebook *codebook,
+                  size_t first, size_t count, const float *start, const float *penalties,
+                  const float *per_unit, const int width)
 {
-    const size_t quads = ((size_t)codebook->d + 3) / 4,
-                 row_stride = vqi_filter_bytes.row_bytes(codebook->d), rows = block->rows;
+    const size_t d = codebook->d, rows = block->rows, bytes = vqi_tile_lanes(d, width) * 4;
+    const char *data = codebook->coarse[vqi_tile_form(width)].data;
     for (size_t p = first; p < first + count; p += VQI_GROUP, out += VQI_GROUP) {
-        const uint8_t *group = (const uint8_t *)codebook->coarse[VQI_BYTES].data + p * quads * 4;
+        const char *group = data + p * bytes;
         const float *group_penalties = penalties ? penalties + p : NULL;
         size_t r = 0;
-        for (; r + ROWS <= rows; r += ROWS)
-            tile(out + r * stride, stride, block, r, quads, row_stride, group, start + p,
-                 group_penalties, per_unit + r, ROWS);
+        for (; r + VQI_TILE_ROWS <= rows; r += VQI_TILE_ROWS)
+            tile(out + r * stride, stride, block, r, d, group, start + p, group_penalties,
+                 per_unit + r, VQI_TILE_ROWS, width);
         for (; r < rows; r++)
-            tile(out + r * stride, stride, block, r, quads, row_stride, group, start + p,
-                 group_penalties, per_unit + r, 1);
+            tile(out + r * stride, stride, block, r, d, group, start + p, group_penalties,
+                 per_unit + r, 1, width);
     }
+}
+
+void vqi_beam_score_bytes(int16_t *out, size_t stride, const vqi_block *block,
+                          const vq_codebook *codebook, size_t first, size_t count,
+                          const float *start, const float *penalties, const float *per_unit)
+{
+    score(out, stride, block, codebook, first, count, start, penalties, per_unit, 1);
+}
+
+void vqi_beam_score_words(int16_t *out, size_t stride, const vqi_block *block,
+                          const vq_codebook *codebook, size_t first, size_t count,
+                          const float *start, const float *penalties, const float *per_unit)
+{
+    score(out, stride, block, codebook, first, count, start, penalties, per_unit, 2);
 }

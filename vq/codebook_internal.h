@@ -29,6 +29,7 @@ typedef struct vqi_coarse {
     float step; /* of the integers: what 1 stands for */
     /* Of each group the largest sqrt(sum e^2 w), where e = c' - what the form stands for; and the largest of all. */
     float *group_error, widest_error;
+    double error; /* not below |e| of any codeword */
 } vqi_coarse;
 
 struct vq_codebook {

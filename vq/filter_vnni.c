@@ -7,36 +7,26 @@
 #include <math.h>
 
 #include "vq/nearest_internal.h"
+#include "vq/vnni_tile_internal.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { ROWS = 6 }; /* of a register tile: x 4 sums, 24 of 32 registers */
-
-INLINE size_t row_bytes(size_t d, const int width)
-{
-    return (d * (size_t)width + 63) / 64 * 64;
-}
-
 static size_t row_of_bytes(uint32_t d)
 {
-    return row_bytes(d, 1);
+    return vqi_tile_row_bytes(d, 1);
 }
 
 static size_t row_of_words(uint32_t d)
 {
-    return row_bytes(d, 2);
-}
-
-static __mmask16 first_lanes(size_t count)
-{
-    return count >= 16 ? 0xffff : (__mmask16)((1u << count) - 1);
+    return vqi_tile_row_bytes(d, 2);
 }
 
 static float largest_of(const float *x, size_t d)
 {
     __m512 most = _mm512_setzero_ps();
     for (size_t i = 0; i < d; i += 16)
-        most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_maskz_loadu_ps(first_lanes(d - i), x + i)));
+        most = _mm512_max_ps(most,
+                             _mm512_abs_ps(_mm512_maskz_loadu_ps(vqi_first_lanes(d - i), x + i)));
     return _mm512_reduce_max_ps(most);
 }
 
@@ -45,14 +35,14 @@ INLINE void pack_row(vqi_block *block, const vq_codebook *codebook, size_t r, fl
 {
     const size_t d = codebook->d;
     const float *x = block->centred + r * d;
-    char *out = (char *)block->packed + r * row_bytes(d, width);
+    char *out = (char *)block->packed + r * vqi_tile_row_bytes(d, width);
     const __m512 step = _mm512_set1_ps(scale), steps = _mm512_set1_ps(inverse);
     const int range = width == 1 ? 127 : 32767;
     const __m512i most = _mm512_set1_epi32(range), least = _mm512_set1_epi32(-range);
     __m512 errors = _mm512_setzero_ps(), reads = _mm512_setzero_ps();
     __m512i sum = _mm512_setzero_si512();
     for (size_t i = 0; i < d; i += 16) {
-        const __mmask16 some = first_lanes(d - i);
+        const __mmask16 some = vqi_first_lanes(d - i);
         const __m512 v = _mm512_maskz_loadu_ps(some, x + i),
                      w = _mm512_maskz_loadu_ps(some, codebook->weight + i),
                      iw = _mm512_maskz_loadu_ps(some, codebook->inverse_weight + i);
@@ -76,12 +66,13 @@ INLINE void pack_row(vqi_block *block, const vq_codebook *codebook, size_t r, fl
 INLINE void pack(vqi_block *block, const vq_codebook *codebook, const int width)
 {
     const size_t d = codebook->d;
-    const float step = codebook->coarse[width == 1 ? VQI_BYTES : VQI_WORDS].step,
+    const float step = codebook->coarse[vqi_tile_form(width)].step,
                 norm = (float)codebook->largest_norm;
     /* Not so fine that those terms, |c'|^2 / 2, would leave the 29 bits that they have. */
     const float finest = step > 0 ? norm * norm / step * 0x1p-29f : 0;
-    for (size_t first = 0; first < block->rows; first += ROWS) {
-        const size_t end = block->rows - first < ROWS ? block->rows : first + ROWS;
+    for (size_t first = 0; first < block->rows; first += VQI_TILE_ROWS) {
+        const size_t end =
+            block->rows - first < VQI_TILE_ROWS ? block->rows : first + VQI_TILE_ROWS;
         float scale = 0;
         for (size_t r = first; r < end; r++) {
             /* Words: neither a row nor a codeword is longer than 32766, so that their product has 31 bits. */
@@ -100,27 +91,16 @@ INLINE void pack(vqi_block *block, const vq_codebook *codebook, const int width)
     }
 }
 
-/* sum += c . e, four bytes or two words to a lane. As assembly because gcc 12 keeps copies of the sums in memory around
- * the intrinsic, at a third of the speed. */
-INLINE void add_products(__m512i *sum, __m512i c, __m512i e, const int width)
-{
-    if (width == 1)
-        __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(c), "v"(e));
-    else
-        __asm__("vpdpwssd %2, %1, %0" : "+v"(*sum) : "v"(c), "v"(e));
-}
-
 /* `rows` packed rows and one group of 64 codewords, all sums in registers. */
-INLINE void tile(float *peaks, size_t stride, const vqi_block *block, size_t r0, size_t lanes,
+INLINE void tile(float *peaks, size_t stride, const vqi_block *block, size_t r0, size_t d,
                  const char *group, const float *start, const int rows, const int width)
 {
-    const size_t row_stride = (lanes * 4 + 63) / 64 * 64;
-    const char *x = (const char *)block->packed + r0 * row_stride;
+    const size_t row_stride = vqi_tile_row_bytes(d, width);
     const float unit = block->unit[r0];
     const __m512 per_unit = _mm512_set1_ps(unit > 0 ? 1 / unit : 0);
     /* Of a codeword that was added, whose own term is -infinity (or NaN): below what any other can have. */
     const __m512 least = _mm512_set1_ps(-0x1p30f);
-    __m512i sum[ROWS][4];
+    __m512i sum[VQI_TILE_ROWS][4];
 #pragma GCC unroll 4
     for (int p = 0; p < 4; p++) {
         const __m512i term = _mm512_cvtps_epi32(
@@ -129,20 +109,8 @@ INLINE void tile(float *peaks, size_t stride, const vqi_block *block, size_t r0,
         for (int r = 0; r < rows; r++)
             sum[r][p] = term;
     }
-    for (size_t l = 0; l < lanes; l++, group += 4 * VQI_GROUP) {
-        const __m512i c0 = _mm512_load_si512(group), c1 = _mm512_load_si512(group + 64),
-                      c2 = _mm512_load_si512(group + 128), c3 = _mm512_load_si512(group + 192);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            int32_t elements;
-            __builtin_memcpy(&elements, x + (size_t)r * row_stride + 4 * l, sizeof elements);
-            const __m512i e = _mm512_set1_epi32(elements);
-            add_products(&sum[r][0], c0, e, width);
-            add_products(&sum[r][1], c1, e, width);
-            add_products(&sum[r][2], c2, e, width);
-            add_products(&sum[r][3], c3, e, width);
-        }
-    }
+    vqi_tile_multiply(sum, (const char *)block->packed + r0 * row_stride, row_stride,
+                      vqi_tile_lanes(d, width), group, rows, width);
     const __m512 units = _mm512_set1_ps(unit);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
@@ -158,17 +126,17 @@ INLINE void tile(float *peaks, size_t stride, const vqi_block *block, size_t r0,
 INLINE void peaks_of(float *peaks, const vqi_block *block, size_t row, size_t end,
                      const vq_codebook *codebook, size_t first, size_t groups, const int width)
 {
-    const size_t lanes = ((size_t)codebook->d * (size_t)width + 3) / 4, stride = VQI_ROW_STRIDE;
-    const char *data = codebook->coarse[width == 1 ? VQI_BYTES : VQI_WORDS].data;
+    const size_t d = codebook->d, stride = VQI_ROW_STRIDE;
+    const char *data = codebook->coarse[vqi_tile_form(width)].data;
     for (size_t g = 0; g < groups; g++) {
-        const char *group = data + (first + g) * lanes * 4 * VQI_GROUP;
+        const char *group = data + (first + g) * vqi_tile_lanes(d, width) * 4 * VQI_GROUP;
         const float *start = codebook->start + (first + g) * VQI_GROUP;
         float *out = peaks + g * VQI_LANES;
         size_t r = row;
-        for (; r + ROWS <= end; r += ROWS)
-            tile(out + (r - row) * stride, stride, block, r, lanes, group, start, ROWS, width);
+        for (; r + VQI_TILE_ROWS <= end; r += VQI_TILE_ROWS)
+            tile(out + (r - row) * stride, stride, block, r, d, group, start, VQI_TILE_ROWS, width);
         for (; r < end; r++)
-            tile(out + (r - row) * stride, stride, block, r, lanes, group, start, 1, width);
+            tile(out + (r - row) * stride, stride, block, r, d, group, start, 1, width);
     }
 }
 

@@ -143,7 +143,7 @@ static vq_status make_form(vq_codebook *codebook, vqi_form form, size_t bytes)
 
 /* What a coarse form makes of a codeword. */
 typedef struct reading {
-    double square, norm; /* sum e^2 w, |c'|^2 as it is read */
+    double square, plain, norm; /* sum e^2 w, |e|^2, |c'|^2 as it is read */
 } reading;
 
 static void note_element(reading *codeword, const vq_codebook *codebook, size_t i, float value,
@@ -151,6 +151,7 @@ static void note_element(reading *codeword, const vq_codebook *codebook, size_t 
 {
     const double error = value - read;
     codeword->square += error * error * codebook->weight[i];
+    codeword->plain += error * error;
     codeword->norm += read * read;
 }
 
@@ -160,6 +161,7 @@ static void note_codeword(vq_codebook *codebook, vqi_form form, size_t p, readin
     float *error = &coarse->group_error[p / VQI_GROUP];
     *error = fmaxf(*error, (float)(sqrt(codeword.square) * (1 + 0x1p-20)));
     coarse->widest_error = fmaxf(coarse->widest_error, *error);
+    coarse->error = fmax(coarse->error, sqrt(codeword.plain) * (1 + 0x1p-20));
     codebook->coarse_norm = fmax(codebook->coarse_norm, sqrt(codeword.norm) * (1 + 0x1p-20));
 }
 
