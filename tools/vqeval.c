@@ -9,9 +9,9 @@
 enum { KEY_CODEC = CLI_KEY_FIRST, KEY_AMPLIFY };
 
 static const cli_option options[] = {
-    {'m', "model", "MODEL",
-     "encode and decode every picture or sound with this built-in model or file"},
-    {KEY_CODEC, "codec", "NAME", "the same with the built-in model of that name: image or audio"},
+    {'m', "model", "MODEL", "encode and decode every input with this built-in model or file"},
+    {KEY_CODEC, "codec", "NAME",
+     "the same with the built-in model of that name: image, audio or action"},
     {'l', "levels", "N", "levels of the model to use, or all for a table over their number"},
     {'p', "png", "FILE",
      "draw original, decoded and amplified error beside each other; of sounds both spectrograms"},
@@ -55,7 +55,7 @@ static int on_option(void *state, const cli_common *common, int key, const char 
 static const cli_program program = {
     .name = "vqeval",
     .usage = "ORIGINAL DECODED [options]\n"
-             "       vqeval --codec image|audio INPUT|FOLDER... [options]",
+             "       vqeval --codec image|audio|action INPUT|FOLDER... [options]",
     .about =
         "Measure PSNR, SSIM and MS-SSIM of a decoded picture, or SI-SDR, log-spectral and log-mel\n"
         "distance and STOI of a decoded sound, or the error of decoded actions, or of a whole "

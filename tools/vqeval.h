@@ -14,6 +14,24 @@ typedef struct vqeval_settings {
     int all_levels;
 } vqeval_settings;
 
+/** A codec that is tried on some files. */
+typedef struct vqeval_trial {
+    const cli_common *common;
+    const vqeval_settings *settings;
+    const cli_paths *inputs;
+    const vq_codec *codec;
+    vq_codec_info info;
+    uint32_t low, high; /**< numbers of levels that are tried */
+    vq_report *report;  /**< of the codes at `high`; the caller frees it */
+} vqeval_trial;
+
+/** @return CLI_DONE or the exit code after a message. */
+int vqeval_trial_open(vqeval_trial *out, const cli_common *common, const vqeval_settings *settings,
+                      const cli_paths *inputs, const vq_codec *codec);
+/** try_one(state, i) for every file, with progress in `many`, up to the first exit code that is not CLI_DONE. @return that. */
+int vqeval_trial_each(const vqeval_trial *trial, const char *many,
+                      int (*try_one)(void *state, size_t index), void *state);
+
 /** Encode and decode every picture or sound, print the table or the JSON. Levels were checked. @return the exit code. */
 int vqeval_codec(const cli_common *common, const vqeval_settings *settings,
                  const cli_paths *pictures, const vq_codec *codec);

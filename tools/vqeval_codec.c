@@ -15,13 +15,7 @@ typedef struct score {
 } score;
 
 typedef struct evaluation {
-    const cli_common *common;
-    const vqeval_settings *settings;
-    const cli_paths *pictures;
-    const vq_codec *codec;
-    vq_codec_info info;
-    uint32_t low, high; /**< numbers of levels that are tried */
-    vq_report *report;
+    vqeval_trial trial;
     score *scores; /**< [picture][level - low] */
     double *pixels;
     double encode_seconds, decode_seconds;
@@ -29,17 +23,17 @@ typedef struct evaluation {
 
 static score *score_of(const evaluation *e, size_t picture, uint32_t levels)
 {
-    return &e->scores[picture * (e->high - e->low + 1) + levels - e->low];
+    return &e->scores[picture * (e->trial.high - e->trial.low + 1) + levels - e->trial.low];
 }
 
 /** Decode what `levels` levels say, and compare. The tokens lose their other levels. */
 static int try_levels(evaluation *e, size_t index, uint32_t levels, vq_tokens *tokens,
                       const vq_signal *original)
 {
-    const char *name = e->pictures->path[index];
+    const char *name = e->trial.inputs->path[index];
     score *s = score_of(e, index, levels);
     vq_coding_opts opts = VQ_CODING_OPTS_INIT;
-    opts.threads = e->common->threads;
+    opts.threads = e->trial.common->threads;
     vq_bytes bytes = {0};
     vq_signal *decoded = NULL;
     vq_status status = vq_tokens_truncate(tokens, levels);
@@ -47,40 +41,41 @@ static int try_levels(evaluation *e, size_t index, uint32_t levels, vq_tokens *t
         status = vq_tokens_serialize(&bytes, tokens, VQ_PACKING_BITS);
     const double started = cli_seconds();
     if (!status)
-        status = vq_codec_decode(&decoded, e->codec, tokens, &opts);
+        status = vq_codec_decode(&decoded, e->trial.codec, tokens, &opts);
     e->decode_seconds += cli_seconds() - started;
-    int code = status ? cli_fail(e->common, name, status) : CLI_DONE;
+    int code = status ? cli_fail(e->trial.common, name, status) : CLI_DONE;
     if (!code) {
         s->bytes = bytes.size;
         s->bpp = cli_bits_per_pixel(bytes.size, original->shape);
-        code = vqeval_compare(&s->quality, e->common, name, original, decoded);
+        code = vqeval_compare(&s->quality, e->trial.common, name, original, decoded);
     }
-    if (!code && e->settings->side)
-        code = vqeval_draw(e->common, e->settings, original, decoded);
+    if (!code && e->trial.settings->side)
+        code = vqeval_draw(e->trial.common, e->trial.settings, original, decoded);
     vq_signal_free(decoded);
     vq_bytes_clear(&bytes);
     return code;
 }
 
-static int try_picture(evaluation *e, size_t index)
+static int try_picture(void *state, size_t index)
 {
-    const char *name = e->pictures->path[index];
+    evaluation *e = state;
+    const char *name = e->trial.inputs->path[index];
     vq_signal *original = NULL;
     vq_tokens *tokens = NULL;
     vq_coding_opts opts = VQ_CODING_OPTS_INIT;
-    opts.levels = e->high;
-    opts.threads = e->common->threads;
+    opts.levels = e->trial.high;
+    opts.threads = e->trial.common->threads;
     vq_status status = vq_image_read(&original, name, NULL);
     const double started = cli_seconds();
     if (!status)
-        status = vq_codec_encode(&tokens, e->codec, original, &opts);
+        status = vq_codec_encode(&tokens, e->trial.codec, original, &opts);
     e->encode_seconds += cli_seconds() - started;
     if (!status)
-        status = vq_report_add_tokens(e->report, tokens);
-    int code = status ? cli_fail(e->common, name, status) : CLI_DONE;
+        status = vq_report_add_tokens(e->trial.report, tokens);
+    int code = status ? cli_fail(e->trial.common, name, status) : CLI_DONE;
     if (!code)
         e->pixels[index] = cli_sites(original->shape);
-    for (uint32_t levels = e->high; !code && levels >= e->low; levels--)
+    for (uint32_t levels = e->trial.high; !code && levels >= e->trial.low; levels--)
         code = try_levels(e, index, levels, tokens, original);
     vq_tokens_free(tokens);
     vq_signal_free(original);
@@ -91,9 +86,9 @@ static int try_picture(evaluation *e, size_t index)
 static score mean_of(const evaluation *e, uint32_t levels)
 {
     score mean = {0};
-    const double n = (double)e->pictures->count;
+    const double n = (double)e->trial.inputs->count;
     double large = 0;
-    for (size_t i = 0; i < e->pictures->count; i++) {
+    for (size_t i = 0; i < e->trial.inputs->count; i++) {
         const score *s = score_of(e, i, levels);
         mean.bytes += s->bytes;
         mean.bpp += s->bpp / n;
@@ -121,25 +116,25 @@ static void print_score(const char *name, int width, const score *s)
 
 static void print_tables(const evaluation *e, const vq_level_report *rows)
 {
-    const cli_paths *pictures = e->pictures;
+    const cli_paths *pictures = e->trial.inputs;
     int width = 8;
-    const int every = !e->settings->all_levels || e->common->verbose;
+    const int every = !e->trial.settings->all_levels || e->trial.common->verbose;
     for (size_t i = 0; every && i < pictures->count; i++)
         if ((int)strlen(pictures->path[i]) > width)
             width = (int)strlen(pictures->path[i]);
     printf("%-*s      bytes      bpp  PSNR dB     SSIM  MS-SSIM\n", width, "");
-    for (uint32_t levels = e->low; levels <= e->high; levels++) {
+    for (uint32_t levels = e->trial.low; levels <= e->trial.high; levels++) {
         char name[48];
         for (size_t i = 0; every && i < pictures->count; i++)
             print_score(pictures->path[i], width, score_of(e, i, levels));
         const score mean = mean_of(e, levels);
         snprintf(name, sizeof name, "%u level%s", levels, levels == 1 ? "" : "s");
-        print_score(e->settings->all_levels ? name : "mean", width, &mean);
+        print_score(e->trial.settings->all_levels ? name : "mean", width, &mean);
     }
-    printf("\n%s model, %u of %u levels, %zu picture%s, %llu grid positions\n", e->info.name,
-           e->high, e->info.levels, pictures->count, pictures->count == 1 ? "" : "s",
-           (unsigned long long)vq_report_vectors(e->report));
-    cli_print_levels(stdout, rows, e->high);
+    printf("\n%s model, %u of %u levels, %zu picture%s, %llu grid positions\n", e->trial.info.name,
+           e->trial.high, e->trial.info.levels, pictures->count, pictures->count == 1 ? "" : "s",
+           (unsigned long long)vq_report_vectors(e->trial.report));
+    cli_print_levels(stdout, rows, e->trial.high);
 }
 
 static json_t *score_as_json(const score *s)
@@ -152,60 +147,42 @@ static json_t *score_as_json(const score *s)
 static json_t *as_json(const evaluation *e, const vq_level_report *rows)
 {
     char sha[CLI_HEX_SIZE];
-    cli_hex(sha, e->info.model_sha256);
+    cli_hex(sha, e->trial.info.model_sha256);
     json_t *results = json_array();
-    for (uint32_t levels = e->low; levels <= e->high; levels++) {
+    for (uint32_t levels = e->trial.low; levels <= e->trial.high; levels++) {
         const score mean = mean_of(e, levels);
         json_t *images = json_array();
-        for (size_t i = 0; i < e->pictures->count; i++) {
+        for (size_t i = 0; i < e->trial.inputs->count; i++) {
             json_t *image = score_as_json(score_of(e, i, levels));
-            json_object_set_new(image, "file", json_string(e->pictures->path[i]));
+            json_object_set_new(image, "file", json_string(e->trial.inputs->path[i]));
             json_array_append_new(images, image);
         }
         json_array_append_new(results, json_pack("{si so so}", "levels", (int)levels, "mean",
                                                  score_as_json(&mean), "images", images));
     }
     double pixels = 0;
-    for (size_t i = 0; i < e->pictures->count; i++)
+    for (size_t i = 0; i < e->trial.inputs->count; i++)
         pixels += e->pixels[i];
-    return json_pack("{ss ss ss sI so so s{sf sf sf}}", "model", e->settings->model, "codec",
-                     e->info.name, "model_sha256", sha, "positions",
-                     (json_int_t)vq_report_vectors(e->report), "results", results, "statistics",
-                     cli_json_level_rows(rows, e->high), "time", "pixels", pixels, "encode_seconds",
-                     e->encode_seconds, "decode_seconds", e->decode_seconds);
+    return json_pack("{ss ss ss sI so so s{sf sf sf}}", "model", e->trial.settings->model, "codec",
+                     e->trial.info.name, "model_sha256", sha, "positions",
+                     (json_int_t)vq_report_vectors(e->trial.report), "results", results,
+                     "statistics", cli_json_level_rows(rows, e->trial.high), "time", "pixels",
+                     pixels, "encode_seconds", e->encode_seconds, "decode_seconds",
+                     e->decode_seconds);
 }
 
 static int run(evaluation *e)
 {
+    const size_t count = e->trial.inputs->count;
     vq_level_report rows[VQ_MAX_LEVELS];
-    uint32_t k[VQ_MAX_LEVELS];
-    cli_progress progress;
-    const size_t count = e->pictures->count;
-    e->scores = calloc(count * (e->high - e->low + 1), sizeof *e->scores);
-    e->pixels = calloc(count, sizeof *e->pixels);
-    if (!e->scores || !e->pixels)
-        return cli_fault(e->common, "results", "out of memory");
-    for (uint32_t i = 0; i < e->high; i++)
-        k[i] = vq_quantizer_k(e->info.quantizer, i);
-    const vq_status status = vq_report_create(&e->report, e->high, k);
-    if (status)
-        return cli_fail(e->common, NULL, status);
-
-    cli_catch_signals();
-    cli_progress_start(&progress, e->common);
-    for (size_t i = 0; i < count; i++) {
-        const int code = try_picture(e, i);
-        cli_progress_show(&progress, "evaluating", (double)i + 1, (double)count, "pictures");
-        if (code || cli_interrupted()) {
-            cli_progress_clear(&progress);
-            return code ? code : cli_fail(e->common, NULL, VQ_E_CANCELLED);
-        }
-    }
-    cli_progress_clear(&progress);
-
-    cli_level_rows(rows, e->report, e->high);
-    if (e->common->json)
-        return cli_json_print(e->common, as_json(e, rows), 1);
+    e->scores = cli_need(calloc(count * (e->trial.high - e->trial.low + 1), sizeof *e->scores));
+    e->pixels = cli_need(calloc(count, sizeof *e->pixels));
+    const int code = vqeval_trial_each(&e->trial, "pictures", try_picture, e);
+    if (code)
+        return code;
+    cli_level_rows(rows, e->trial.report, e->trial.high);
+    if (e->trial.common->json)
+        return cli_json_print(e->trial.common, as_json(e, rows), 1);
     print_tables(e, rows);
     return CLI_DONE;
 }
@@ -213,14 +190,11 @@ static int run(evaluation *e)
 int vqeval_codec(const cli_common *common, const vqeval_settings *settings,
                  const cli_paths *pictures, const vq_codec *codec)
 {
-    evaluation e = {.common = common, .settings = settings, .pictures = pictures, .codec = codec};
-    vq_codec_get_info(&e.info, codec);
-    e.high = settings->all_levels ? e.info.levels
-             : settings->levels   ? settings->levels
-                                  : e.info.default_levels;
-    e.low = settings->all_levels ? 1 : e.high;
-    const int code = run(&e);
-    vq_report_free(e.report);
+    evaluation e = {.scores = NULL};
+    int code = vqeval_trial_open(&e.trial, common, settings, pictures, codec);
+    if (!code)
+        code = run(&e);
+    vq_report_free(e.trial.report);
     free(e.scores);
     free(e.pixels);
     return code;

@@ -126,20 +126,14 @@ int vqeval_sounds(const cli_common *common, const vqeval_settings *s, const cli_
 }
 
 typedef struct evaluation {
-    const cli_common *common;
-    const vqeval_settings *settings;
-    const cli_paths *sounds;
-    const vq_codec *codec;
-    vq_codec_info info;
-    uint32_t low, high; /**< numbers of levels that are tried */
-    vq_report *report;
+    vqeval_trial trial;
     score *scores; /**< [sound][level - low] */
     double seconds, encode_seconds, decode_seconds;
 } evaluation;
 
 static score *score_of(const evaluation *e, size_t sound, uint32_t levels)
 {
-    return &e->scores[sound * (e->high - e->low + 1) + levels - e->low];
+    return &e->scores[sound * (e->trial.high - e->trial.low + 1) + levels - e->trial.low];
 }
 
 /** The sound at another rate. The old one is released. */
@@ -178,7 +172,7 @@ static int try_levels(evaluation *e, size_t index, uint32_t levels, vq_tokens *t
 {
     score *s = score_of(e, index, levels);
     vq_coding_opts opts = VQ_CODING_OPTS_INIT;
-    opts.threads = e->common->threads;
+    opts.threads = e->trial.common->threads;
     vq_bytes bytes = {0};
     vq_signal *decoded = NULL;
     vq_audio_quality quality = {0};
@@ -187,55 +181,58 @@ static int try_levels(evaluation *e, size_t index, uint32_t levels, vq_tokens *t
         status = vq_tokens_serialize(&bytes, tokens, VQ_PACKING_BITS);
     const double started = cli_seconds();
     if (!status)
-        status = vq_codec_decode(&decoded, e->codec, tokens, &opts);
+        status = vq_codec_decode(&decoded, e->trial.codec, tokens, &opts);
     e->decode_seconds += cli_seconds() - started;
     if (!status)
         status = resample(&decoded, original->rate);
     if (!status)
         status = vq_audio_compare(&quality, original, decoded);
-    int code = status ? cli_fail(e->common, e->sounds->path[index], status) : CLI_DONE;
+    int code = status ? cli_fail(e->trial.common, e->trial.inputs->path[index], status) : CLI_DONE;
     if (!code) {
         s->bytes = (double)bytes.size;
         s->kbits = cli_kind_rate(cli_kind_of(VQ_KIND_AUDIO), bytes.size, tokens);
         take_figures(s, &quality);
     }
-    if (!code && e->settings->side)
-        code = draw(e->common, e->settings, original, decoded);
+    if (!code && e->trial.settings->side)
+        code = draw(e->trial.common, e->trial.settings, original, decoded);
     vq_signal_free(decoded);
     vq_bytes_clear(&bytes);
     return code;
 }
 
 /** The original at the lower of its own and the codec's rate: what lies above either is not the codec's to say. */
-static int try_sound(evaluation *e, size_t index)
+static int try_sound(void *state, size_t index)
 {
-    const char *path = e->sounds->path[index];
+    evaluation *e = state;
+    const char *path = e->trial.inputs->path[index];
     vq_signal *original = NULL, *input = NULL;
     vq_tokens *tokens = NULL;
     vq_coding_opts opts = VQ_CODING_OPTS_INIT;
-    opts.levels = e->high;
-    opts.threads = e->common->threads;
+    opts.levels = e->trial.high;
+    opts.threads = e->trial.common->threads;
     vq_status status = read_sound(&original, path, 0, 0);
-    if (!status && original && (original->rate > e->info.rate || original->shape[1] > 2)) {
-        const double rate = original->rate < e->info.rate ? original->rate : e->info.rate;
+    if (!status && original && (original->rate > e->trial.info.rate || original->shape[1] > 2)) {
+        const double rate =
+            original->rate < e->trial.info.rate ? original->rate : e->trial.info.rate;
         const uint32_t channels = original->shape[1] > 2;
         vq_signal_free(original);
         original = NULL;
         status = read_sound(&original, path, (uint32_t)rate, channels);
     }
     if (!status && original)
-        status = read_sound(&input, path, (uint32_t)e->info.rate, (uint32_t)original->shape[1]);
+        status =
+            read_sound(&input, path, (uint32_t)e->trial.info.rate, (uint32_t)original->shape[1]);
     const double started = cli_seconds();
     if (!status)
-        status = vq_codec_encode(&tokens, e->codec, input, &opts);
+        status = vq_codec_encode(&tokens, e->trial.codec, input, &opts);
     e->encode_seconds += cli_seconds() - started;
     if (!status)
-        status = vq_report_add_tokens(e->report, tokens);
-    int code = status ? cli_fail(e->common, path, status) : CLI_DONE;
+        status = vq_report_add_tokens(e->trial.report, tokens);
+    int code = status ? cli_fail(e->trial.common, path, status) : CLI_DONE;
     if (!code)
-        e->seconds += !input ? 0 : (double)input->shape[0] / e->info.rate;
+        e->seconds += !input ? 0 : (double)input->shape[0] / e->trial.info.rate;
     vq_signal_free(input);
-    for (uint32_t levels = e->high; !code && original && levels >= e->low; levels--)
+    for (uint32_t levels = e->trial.high; !code && original && levels >= e->trial.low; levels--)
         code = try_levels(e, index, levels, tokens, original);
     vq_tokens_free(tokens);
     vq_signal_free(original);
@@ -246,7 +243,7 @@ static int try_sound(evaluation *e, size_t index)
 static score mean_of(const evaluation *e, uint32_t levels)
 {
     score mean = {0};
-    const size_t n = e->sounds->count;
+    const size_t n = e->trial.inputs->count;
     size_t known[FIGURES] = {0};
     for (size_t i = 0; i < n; i++) {
         const score *s = score_of(e, i, levels);
@@ -275,25 +272,25 @@ static void print_score(const char *name, int width, const score *s)
 
 static void print_tables(const evaluation *e, const vq_level_report *rows)
 {
-    const cli_paths *sounds = e->sounds;
+    const cli_paths *sounds = e->trial.inputs;
     int width = 9;
-    const int every = !e->settings->all_levels || e->common->verbose;
+    const int every = !e->trial.settings->all_levels || e->trial.common->verbose;
     for (size_t i = 0; every && i < sounds->count; i++)
         if ((int)strlen(sounds->path[i]) > width)
             width = (int)strlen(sounds->path[i]);
     printf("%-*s      bytes   kbit/s SI-SDR dB   LSD dB  log-mel     STOI\n", width, "");
-    for (uint32_t levels = e->low; levels <= e->high; levels++) {
+    for (uint32_t levels = e->trial.low; levels <= e->trial.high; levels++) {
         char name[48];
         for (size_t i = 0; every && i < sounds->count; i++)
             print_score(sounds->path[i], width, score_of(e, i, levels));
         const score mean = mean_of(e, levels);
         snprintf(name, sizeof name, "%u level%s", levels, levels == 1 ? "" : "s");
-        print_score(e->settings->all_levels ? name : "mean", width, &mean);
+        print_score(e->trial.settings->all_levels ? name : "mean", width, &mean);
     }
-    printf("\n%s model, %u of %u levels, %zu sound%s, %llu frames\n", e->info.name, e->high,
-           e->info.levels, sounds->count, sounds->count == 1 ? "" : "s",
-           (unsigned long long)vq_report_vectors(e->report));
-    cli_print_levels(stdout, rows, e->high);
+    printf("\n%s model, %u of %u levels, %zu sound%s, %llu frames\n", e->trial.info.name,
+           e->trial.high, e->trial.info.levels, sounds->count, sounds->count == 1 ? "" : "s",
+           (unsigned long long)vq_report_vectors(e->trial.report));
+    cli_print_levels(stdout, rows, e->trial.high);
 }
 
 static json_t *score_as_json(const score *s)
@@ -307,52 +304,38 @@ static json_t *score_as_json(const score *s)
 static json_t *as_json(const evaluation *e, const vq_level_report *rows)
 {
     char sha[CLI_HEX_SIZE];
-    cli_hex(sha, e->info.model_sha256);
+    cli_hex(sha, e->trial.info.model_sha256);
     json_t *results = json_array();
-    for (uint32_t levels = e->low; levels <= e->high; levels++) {
+    for (uint32_t levels = e->trial.low; levels <= e->trial.high; levels++) {
         const score mean = mean_of(e, levels);
         json_t *sounds = json_array();
-        for (size_t i = 0; i < e->sounds->count; i++) {
+        for (size_t i = 0; i < e->trial.inputs->count; i++) {
             json_t *sound = score_as_json(score_of(e, i, levels));
-            json_object_set_new(sound, "file", json_string(e->sounds->path[i]));
+            json_object_set_new(sound, "file", json_string(e->trial.inputs->path[i]));
             json_array_append_new(sounds, sound);
         }
         json_array_append_new(results, json_pack("{si so so}", "levels", (int)levels, "mean",
                                                  score_as_json(&mean), "sounds", sounds));
     }
-    return json_pack("{ss ss ss sI so so s{sf sf sf}}", "model", e->settings->model, "codec",
-                     e->info.name, "model_sha256", sha, "positions",
-                     (json_int_t)vq_report_vectors(e->report), "results", results, "statistics",
-                     cli_json_level_rows(rows, e->high), "time", "seconds", e->seconds,
-                     "encode_seconds", e->encode_seconds, "decode_seconds", e->decode_seconds);
+    return json_pack("{ss ss ss sI so so s{sf sf sf}}", "model", e->trial.settings->model, "codec",
+                     e->trial.info.name, "model_sha256", sha, "positions",
+                     (json_int_t)vq_report_vectors(e->trial.report), "results", results,
+                     "statistics", cli_json_level_rows(rows, e->trial.high), "time", "seconds",
+                     e->seconds, "encode_seconds", e->encode_seconds, "decode_seconds",
+                     e->decode_seconds);
 }
 
 static int run(evaluation *e)
 {
+    const size_t count = e->trial.inputs->count;
     vq_level_report rows[VQ_MAX_LEVELS];
-    uint32_t k[VQ_MAX_LEVELS];
-    cli_progress progress;
-    const size_t count = e->sounds->count;
-    e->scores = cli_need(calloc(count * (e->high - e->low + 1), sizeof *e->scores));
-    for (uint32_t i = 0; i < e->high; i++)
-        k[i] = vq_quantizer_k(e->info.quantizer, i);
-    const vq_status status = vq_report_create(&e->report, e->high, k);
-    if (status)
-        return cli_fail(e->common, NULL, status);
-    cli_catch_signals();
-    cli_progress_start(&progress, e->common);
-    for (size_t i = 0; i < count; i++) {
-        const int code = try_sound(e, i);
-        cli_progress_show(&progress, "evaluating", (double)i + 1, (double)count, "sounds");
-        if (code || cli_interrupted()) {
-            cli_progress_clear(&progress);
-            return code ? code : cli_fail(e->common, NULL, VQ_E_CANCELLED);
-        }
-    }
-    cli_progress_clear(&progress);
-    cli_level_rows(rows, e->report, e->high);
-    if (e->common->json)
-        return cli_json_print(e->common, as_json(e, rows), 1);
+    e->scores = cli_need(calloc(count * (e->trial.high - e->trial.low + 1), sizeof *e->scores));
+    const int code = vqeval_trial_each(&e->trial, "sounds", try_sound, e);
+    if (code)
+        return code;
+    cli_level_rows(rows, e->trial.report, e->trial.high);
+    if (e->trial.common->json)
+        return cli_json_print(e->trial.common, as_json(e, rows), 1);
     print_tables(e, rows);
     return CLI_DONE;
 }
@@ -360,14 +343,11 @@ static int run(evaluation *e)
 int vqeval_sound_codec(const cli_common *common, const vqeval_settings *settings,
                        const cli_paths *sounds, const vq_codec *codec)
 {
-    evaluation e = {.common = common, .settings = settings, .sounds = sounds, .codec = codec};
-    vq_codec_get_info(&e.info, codec);
-    e.high = settings->all_levels ? e.info.levels
-             : settings->levels   ? settings->levels
-                                  : e.info.default_levels;
-    e.low = settings->all_levels ? 1 : e.high;
-    const int code = run(&e);
-    vq_report_free(e.report);
+    evaluation e = {.scores = NULL};
+    int code = vqeval_trial_open(&e.trial, common, settings, sounds, codec);
+    if (!code)
+        code = run(&e);
+    vq_report_free(e.trial.report);
     free(e.scores);
     return code;
 }
