@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "codecs/action_internal.h"
-#include "rvq/residual.h"
+#include "codecs/train_internal.h"
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 
@@ -242,26 +242,6 @@ static vq_status collect(trainer *t)
     return status;
 }
 
-/* The k-means of a level does not know its level; the caller's progress wants it. */
-typedef struct level_progress {
-    const vq_codec_train_opts *opts;
-    uint32_t level;
-} level_progress;
-
-static int on_progress(void *context, const vq_kmeans_progress *progress)
-{
-    const level_progress *p = context;
-    return p->opts->progress ? p->opts->progress(p->opts->context, p->level, progress) : 0;
-}
-
-static int on_level(void *context, uint32_t level, const vq_quantizer *so_far,
-                    const vq_kmeans_report *report)
-{
-    level_progress *p = context;
-    p->level = level + 1;
-    return p->opts->level_done ? p->opts->level_done(p->opts->context, level, so_far, report) : 0;
-}
-
 /*
  * A universal model is to be good in proportion: what is smooth can be told exactly, and shall be, though noisy data have a thousand
  * times its error. So a chunk counts by what is neither mean nor slope in it; half as much where that is `smooth`.
@@ -286,22 +266,11 @@ static vq_status train_levels(trainer *t)
     if (given->quantizer)
         return given->quantizer(given->context, &t->quantizer, t->latents, t->count,
                                 t->model->horizon);
-    level_progress progress = {given, given->resume ? vq_quantizer_levels(given->resume) : 0};
-    vq_residual_train_opts opts = VQ_RESIDUAL_TRAIN_OPTS_INIT;
+    vqi_level_progress progress = {given, 0};
+    vq_residual_train_opts opts = vqi_levels_opts(&progress, given->resume, CODEWORDS, ITERATIONS);
     opts.levels = given->levels ? given->levels : LEVELS;
-    opts.resume = given->resume;
-    opts.level_done = on_level;
-    opts.level_context = &progress;
     opts.beam = given->beam;
     opts.refits = given->refits;
-    opts.kmeans.k = given->k ? given->k : CODEWORDS;
-    opts.kmeans.storage = VQ_DTYPE_F16;
-    opts.kmeans.max_iterations = given->max_iterations ? given->max_iterations : ITERATIONS;
-    opts.kmeans.tolerance = -1;
-    opts.kmeans.seed = given->seed;
-    opts.kmeans.threads = given->threads;
-    opts.kmeans.progress = on_progress;
-    opts.kmeans.progress_context = &progress;
     float *weights = given->universal ? relative_weights(t) : NULL;
     if (given->universal && !weights)
         return vqi_fail_nomem(t->count * sizeof *weights);

@@ -9,7 +9,7 @@
 
 #include "codecs/audio_internal.h"
 #include "codecs/elementary_internal.h"
-#include "rvq/residual.h"
+#include "codecs/train_internal.h"
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 
@@ -221,49 +221,18 @@ static vq_status collect(trainer *t)
     return for_each_sound(t, 1, sample);
 }
 
-/* The k-means of a level does not know its level; the caller's progress wants it. */
-typedef struct level_progress {
-    const vq_codec_train_opts *opts;
-    uint32_t level;
-} level_progress;
-
-static int on_progress(void *context, const vq_kmeans_progress *progress)
-{
-    const level_progress *p = context;
-    return p->opts->progress ? p->opts->progress(p->opts->context, p->level, progress) : 0;
-}
-
-static int on_level(void *context, uint32_t level, const vq_quantizer *so_far,
-                    const vq_kmeans_report *report)
-{
-    level_progress *p = context;
-    p->level = level + 1;
-    return p->opts->level_done ? p->opts->level_done(p->opts->context, level, so_far, report) : 0;
-}
-
 /* Levels up to `levels` on top of those that are there, and then all of them together. */
-static vq_status train_more(trainer *t, uint32_t levels, uint32_t refits, level_progress *progress)
+static vq_status train_more(trainer *t, uint32_t levels, uint32_t refits,
+                            vqi_level_progress *progress)
 {
     const vq_codec_train_opts *given = t->opts;
     const vq_quantizer *have = t->quantizer ? t->quantizer : given->resume;
-    vq_residual_train_opts opts = VQ_RESIDUAL_TRAIN_OPTS_INIT;
+    vq_residual_train_opts opts = vqi_levels_opts(progress, have, CODEWORDS, ITERATIONS);
     opts.levels = levels;
-    opts.resume = have;
-    opts.level_done = on_level;
-    opts.level_context = progress;
     opts.beam = given->beam ? given->beam : BEAM;
     opts.refits = refits;
-    opts.kmeans.k = given->k ? given->k : CODEWORDS;
-    opts.kmeans.storage = VQ_DTYPE_F16;
-    opts.kmeans.max_iterations = given->max_iterations ? given->max_iterations : ITERATIONS;
-    opts.kmeans.tolerance = -1;
     opts.kmeans.seeding = VQ_SEEDING_RANDOM;
-    opts.kmeans.seed = given->seed;
-    opts.kmeans.threads = given->threads;
-    opts.kmeans.progress = on_progress;
-    opts.kmeans.progress_context = progress;
     vq_quantizer *quantizer;
-    progress->level = have ? vq_quantizer_levels(have) : 0;
     const vq_status status = vq_residual_train(&quantizer, t->latents, (size_t)t->sampled,
                                                vqi_audio_dim(t->model), &opts);
     if (status)
@@ -282,7 +251,7 @@ static vq_status train_levels(trainer *t, uint32_t levels)
     if (given->quantizer)
         return given->quantizer(given->context, &t->quantizer, t->latents, (size_t)t->sampled,
                                 vqi_audio_dim(t->model));
-    level_progress progress = {given, 0};
+    vqi_level_progress progress = {given, 0};
     vq_status status = VQ_OK;
     if (!given->resume || vq_quantizer_levels(given->resume) <= first)
         status = train_more(t, first, given->refits ? given->refits : REFITS, &progress);

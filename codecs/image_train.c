@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "codecs/image_internal.h"
-#include "rvq/residual.h"
+#include "codecs/train_internal.h"
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 
@@ -312,26 +312,6 @@ static vq_status collect(trainer *t)
     return for_each_picture(t, 1, collect_picture);
 }
 
-/* The k-means of a level does not know its level; the caller's progress wants it. */
-typedef struct level_progress {
-    const vq_codec_train_opts *opts;
-    uint32_t level;
-} level_progress;
-
-static int on_progress(void *context, const vq_kmeans_progress *progress)
-{
-    const level_progress *p = context;
-    return p->opts->progress ? p->opts->progress(p->opts->context, p->level, progress) : 0;
-}
-
-static int on_level(void *context, uint32_t level, const vq_quantizer *so_far,
-                    const vq_kmeans_report *report)
-{
-    level_progress *p = context;
-    p->level = level + 1;
-    return p->opts->level_done ? p->opts->level_done(p->opts->context, level, so_far, report) : 0;
-}
-
 static vq_status train_levels(trainer *t, uint32_t levels)
 {
     if (t->opts->quantizer) {
@@ -341,23 +321,13 @@ static vq_status train_levels(trainer *t, uint32_t levels)
             t->model->default_levels = vq_quantizer_levels(t->quantizer);
         return status;
     }
-    level_progress progress = {t->opts, t->opts->resume ? vq_quantizer_levels(t->opts->resume) : 0};
-    vq_residual_train_opts opts = VQ_RESIDUAL_TRAIN_OPTS_INIT;
+    vqi_level_progress progress = {t->opts, 0};
+    vq_residual_train_opts opts =
+        vqi_levels_opts(&progress, t->opts->resume, CODEWORDS, ITERATIONS);
     opts.levels = levels;
-    opts.resume = t->opts->resume;
-    opts.level_done = on_level;
-    opts.level_context = &progress;
-    opts.kmeans.k = t->opts->k ? t->opts->k : CODEWORDS;
-    opts.kmeans.storage = VQ_DTYPE_F16;
-    opts.kmeans.max_iterations = t->opts->max_iterations ? t->opts->max_iterations : ITERATIONS;
-    opts.kmeans.tolerance = -1;
     /* With a thousand rows to a codeword k-means++ gains nothing over random rows, and takes longer than
        everything else together. */
     opts.kmeans.seeding = VQ_SEEDING_RANDOM;
-    opts.kmeans.seed = t->opts->seed;
-    opts.kmeans.threads = t->opts->threads;
-    opts.kmeans.progress = on_progress;
-    opts.kmeans.progress_context = &progress;
     return vq_residual_train(&t->quantizer, t->latents, (size_t)t->sampled, t->model->dim, &opts);
 }
 
@@ -368,18 +338,18 @@ static uint32_t refine_rounds(const vq_codec_train_opts *opts)
 
 static int on_refine(void *context, uint32_t round, size_t done, size_t count)
 {
-    const level_progress *p = context;
+    const vqi_level_progress *p = context;
     (void)done;
     (void)count;
     const vq_kmeans_progress progress = {
         .iteration = round, .max_iterations = refine_rounds(p->opts) + 1, .mse = NAN};
-    return p->opts->progress ? p->opts->progress(p->opts->context, p->level, &progress) : 0;
+    return vqi_level_progress_tell(p, &progress);
 }
 
 static vq_status refine(trainer *t)
 {
     /* Of its own: the quantizer is replaced meanwhile. */
-    level_progress after_all = {t->opts, vq_quantizer_levels(t->quantizer)};
+    vqi_level_progress after_all = {t->opts, vq_quantizer_levels(t->quantizer)};
     const float lambda = t->opts->lambda;
     const vqi_refine_opts opts = {.rounds = refine_rounds(t->opts),
                                   .beam = t->opts->beam ? t->opts->beam : BEAM,
