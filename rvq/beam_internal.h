@@ -2,7 +2,7 @@
 /**
  * @file rvq/beam_internal.h
  * The beam search of the residual quantizer; rvq/residual.h has its contract. beam.c goes from level to level,
- * beam_level.c scores the codes of one level fast and inexactly, beam_select.c finds what survives it, beam_tables.c holds
+ * beam_level.c and beam_direct.c score the codes of one level fast and inexactly, beam_select.c finds what survives it, beam_tables.c holds
  * the inner products of codewords that make wide beams cheap.
  */
 #ifndef RVQ_BEAM_INTERNAL_H
@@ -55,6 +55,8 @@ enum {
         256, /* places that are scored at once: what a level needs of them stays in the level-2 cache */
     VQI_MOST_ROOTS = 256,     /* vectors for which these are */
     VQI_FOUND = 512,          /* candidates of a vector, at most */
+    VQI_MOST_UNITS = 32000,   /* of a score, so that sums stay in 16 bits with their rounding */
+    VQI_MOST_ERROR = 500,     /* in units; with more, scores say little */
     VQI_ANYTHING = -(1 << 20) /* less than any score */
 };
 
@@ -154,6 +156,21 @@ typedef struct vqi_beam_block {
 /** Let every vector of the block have its picks at this level: calls move_on() for each. */
 void vqi_beam_search_level(vqi_beam_block *b, const vqi_beam_level *level, uint32_t room,
                            const vq_codebook *next);
+/** The same for vectors `first` and on, `count` of them, each prefix filtered like a vector of its own. */
+void vqi_beam_search_directly(vqi_beam_block *b, const vqi_beam_level *level, size_t first,
+                              size_t count, vqi_picks *picks, const vq_codebook *next);
+/** In scores: what those of row r of the block may be off, of codewords up to `largest`, from words or from the centred rows. */
+double vqi_beam_fine_error(const vqi_beam_level *level, const vqi_block *block, size_t r,
+                           double largest, bool words);
+/** Give vector r its picks from what was found; by the contract on everything if that does not suffice, or found is NULL. */
+void vqi_beam_take(vqi_beam_block *b, const vqi_beam_level *level, size_t r, vqi_picks *picks,
+                   const vqi_scale *scale, vqi_found *found, const vq_codebook *next);
+/** The prefixes of vector r. */
+static inline vqi_prefixes vqi_beam_prefixes(const vqi_beam_block *b, size_t r)
+{
+    const size_t at = r * b->beam;
+    return (vqi_prefixes){b->prefixes, b->residuals + at * b->d, b->rates + at, b->squares + at};
+}
 /** The picks of vector r become its prefixes; `next` is the next level's codebook, NULL at the last level. */
 void vqi_beam_move_on(vqi_beam_block *b, size_t r, const vqi_beam_level *level,
                       const vqi_picks *picks, const vq_codebook *next);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The scores of one level's codes for the prefixes of a block of vectors.
+ * The scores of one level's codes for the prefixes of a block of vectors: of each prefix by itself (beam_direct.c), or by tables.
  *
- * Directly: every residual is filtered like a vector of its own. By tables: only the root of a vector's prefixes is, the
- * residual that their common first codes leave, and their scores follow from inner products of codewords, since with w_j the
+ * By tables, only the root of a vector's prefixes is filtered, the residual that their common first codes leave, and their scores follow from inner products of codewords, since with w_j the
  * centred codeword of code j of a prefix r'.c' = root'.c' - sum w_j.c' in exact arithmetic; from root' the centres of their
  * levels are taken once for all. What several prefixes share is
  * subtracted once: a walk over the tree of prefixes. It is done for some columns of all vectors before the next, so that these
@@ -24,101 +23,13 @@
 /* With fewer codewords the contract decides at once. */
 enum { FILTER_FROM = 16 };
 
-/* Scores are at most so many units, so that sums stay in 16 bits with their rounding. */
-#define MOST_UNITS 32000
-/* With more units of error the scores of the tables say little, and might be saturated. */
-#define MOST_ERROR 500
-
-static vqi_prefixes prefixes_of(const vqi_beam_block *b, size_t r)
+void vqi_beam_take(vqi_beam_block *b, const vqi_beam_level *level, size_t r, vqi_picks *picks,
+                   const vqi_scale *scale, vqi_found *found, const vq_codebook *next)
 {
-    const size_t at = r * b->beam;
-    return (vqi_prefixes){b->prefixes, b->residuals + at * b->d, b->rates + at, b->squares + at};
-}
-
-static void scan(vqi_beam_block *b, const vqi_beam_level *level, size_t r, vqi_picks *picks,
-                 const vq_codebook *next)
-{
-    const vqi_prefixes prefixes = prefixes_of(b, r);
-    vqi_beam_scan(picks, level, &prefixes);
-    vqi_beam_move_on(b, r, level, picks, next);
-}
-
-/* Not below the size of any score of row r of the block; infinity if the filter cannot take it. */
-static double largest_score(const vqi_beam_level *level, const vqi_block *block, size_t r)
-{
-    const double norm = sqrt((double)block->square[r]) * (1 + 0x1p-10),
-                 largest = level->codebook->largest_norm * (1 + 0x1p-20);
-    if (!(norm + largest <= VQI_LARGEST_NORM))
-        return INFINITY;
-    return ((norm + largest / 2) * largest + level->largest_penalty) * (1 + 0x1p-10) + 0x1p-100;
-}
-
-/* In units: what the filter's scores of the rows from r up to `end` may be off, and `more`; at most 2^16. */
-static int find_error(const vqi_beam_level *level, const vqi_bound *bound, size_t r, size_t end,
-                      double more, double unit)
-{
-    const size_t groups = level->codebook->padded_k / VQI_GROUP;
-    float norm = 0, code_error = 0, most = 0;
-    for (size_t g = 0; g < groups; g++) {
-        norm = fmaxf(norm, bound->norm[g]);
-        code_error = fmaxf(code_error, bound->code_error[g]);
-    }
-    for (; r < end; r++)
-        most = fmaxf(most, bound->error[r] * norm + bound->read[r] * code_error + bound->rest[r]);
-    const double units = (most * (1 + 0x1p-10) + more) / unit + 2;
-    return units < 65535 ? (int)units : 65536;
-}
-
-/* Scan if what was found does not suffice. */
-static void pick(vqi_beam_block *b, const vqi_beam_level *level, size_t r, vqi_picks *picks,
-                 const vqi_scale *scale, vqi_found *found, const vq_codebook *next)
-{
-    const vqi_prefixes prefixes = prefixes_of(b, r);
-    if (!vqi_beam_select(picks, level, &prefixes, scale, found))
+    const vqi_prefixes prefixes = vqi_beam_prefixes(b, r);
+    if (!found || !vqi_beam_select(picks, level, &prefixes, scale, found))
         vqi_beam_scan(picks, level, &prefixes);
     vqi_beam_move_on(b, r, level, picks, next);
-}
-
-/* Vectors `first` and on, `count` of them, every prefix by itself. */
-static void search_directly(vqi_beam_block *b, const vqi_beam_level *level, size_t first,
-                            size_t count, vqi_picks *picks, const vq_codebook *next)
-{
-    const size_t d = b->d, n = b->prefixes, stride = level->codebook->padded_k;
-    float per_unit[VQI_BLOCK];
-    double unit[VQI_BLOCK];
-    for (size_t i = 0; i < count; i++)
-        memcpy(b->gathered + i * n * d, b->residuals + (first + i) * b->beam * d,
-               n * d * sizeof(float));
-    vqi_shortlist *list = vqi_shortlist_begin(b->shortlist, level->codebook, &level->kernels,
-                                              level->coarse, b->gathered, count * n, 1);
-    for (size_t i = 0; i < count; i++) {
-        double most = list ? 0 : INFINITY; /* a residual that overflowed */
-        for (size_t p = 0; p < n && list; p++)
-            most = fmax(most, largest_score(level, vqi_shortlist_block(list), i * n + p));
-        const float inverse = (float)(MOST_UNITS / most);
-        unit[i] = inverse > 0 ? 1 / (double)inverse : 0;
-        for (size_t p = 0; p < n; p++)
-            per_unit[i * n + p] = inverse;
-    }
-    if (list)
-        level->score(b->scores, stride, vqi_shortlist_block(list), level->codebook, 0, stride,
-                     level->codebook->start, level->penalties, per_unit);
-    for (size_t i = 0; i < count; i++) {
-        const vqi_prefixes prefixes = prefixes_of(b, first + i);
-        if (!(unit[i] > 0)) {
-            scan(b, level, first + i, picks, next);
-            continue;
-        }
-        vqi_scale scale = {.unit = unit[i]};
-        scale.error = find_error(level, vqi_shortlist_bound(list), i * n, (i + 1) * n,
-                                 0.6 * unit[i], unit[i]);
-        scale.slack = 2 * scale.error;
-        vqi_beam_set_scale(&scale, level, &prefixes);
-        b->found[0].begun = false;
-        vqi_beam_collect(&b->found[0], level, &scale, picks->room, (uint32_t)n,
-                         b->scores + i * n * stride, stride, 0, stride, b->folded);
-        pick(b, level, first + i, picks, &scale, &b->found[0], next);
-    }
 }
 
 /* The steps to b->sums of all prefixes of vector r, `width` columns from `first` on, from the scores of their root. */
@@ -187,33 +98,29 @@ static void find_root(vqi_beam_block *b, const vqi_beam_level *level, size_t r, 
 static bool set_scale(vqi_beam_block *b, const vqi_beam_level *level, size_t r, size_t i)
 {
     const uint32_t common = b->roots[i].common, rows = level->number - common;
-    const double unit = b->tables->level[level->number].unit, d = b->d,
+    const double unit = b->tables->level[level->number].unit,
                  norm = sqrt((double)b->root_block.square[i]) * (1 + 0x1p-10),
                  largest = level->codebook->largest_norm * (1 + 0x1p-20),
                  centres = b->tables->level[level->number].centres -
                            (common ? b->tables->level[common - 1].centres : 0),
                  farthest = fmax(norm, b->reach[r] + centres),
                  most = (farthest * farthest / 2 + 0x1p-100) * (1 + 0x1p-8);
-    const double word_error = level->codebook->coarse[VQI_WORDS].error;
     vqi_scale *scale = &b->scales[i];
     int shift = 0;
-    if (!(farthest + largest <= VQI_LARGEST_NORM && most <= MOST_UNITS * unit * 0x1p10))
+    if (!(farthest + largest <= VQI_LARGEST_NORM && most <= VQI_MOST_UNITS * unit * 0x1p10))
         return false;
     scale->unit = unit;
-    for (; most > MOST_UNITS * scale->unit; shift++)
+    for (; most > VQI_MOST_UNITS * scale->unit; shift++)
         scale->unit *= 2;
-    double error = 2 * ((level->use_words ? 0 : d) + 24) * 0x1p-24 *
-                       ((norm + largest / 2) * largest + level->largest_penalty) +
-                   rows * b->tables->level[level->number].row_error +
-                   rounding(b, level, r, (rows + 1) * (norm + centres)) + 0.6 * scale->unit;
-    if (level->use_words)
-        error += b->root_block.error[i] * (largest + word_error) + norm * word_error;
-    if (!(error < MOST_ERROR * scale->unit))
+    const double error = vqi_beam_fine_error(level, &b->root_block, i, largest, level->use_words) +
+                         rows * b->tables->level[level->number].row_error +
+                         rounding(b, level, r, (rows + 1) * (norm + centres)) + 0.6 * scale->unit;
+    if (!(error < VQI_MOST_ERROR * scale->unit))
         return false;
     b->roots[i].shift = shift;
     scale->error = (int)(error / scale->unit) + 2;
     scale->slack = 2 * scale->error + (int)rows;
-    const vqi_prefixes prefixes = prefixes_of(b, r);
+    const vqi_prefixes prefixes = vqi_beam_prefixes(b, r);
     vqi_beam_set_scale(scale, level, &prefixes);
     return true;
 }
@@ -278,10 +185,10 @@ static void search_by_tables(vqi_beam_block *b, const vqi_beam_level *level, siz
                         places - p < VQI_COLUMNS ? places - p : VQI_COLUMNS, per_unit);
     for (size_t i = 0; i < count; i++)
         if (b->roots[i].shift >= 0)
-            pick(b, level, first + i, picks, &b->scales[i], &b->found[i], next);
+            vqi_beam_take(b, level, first + i, picks, &b->scales[i], &b->found[i], next);
     for (size_t i = 0; i < count; i++)
         if (b->roots[i].shift < 0)
-            search_directly(b, level, first + i, 1, picks, next);
+            vqi_beam_search_directly(b, level, first + i, 1, picks, next);
 }
 
 static bool can_filter(const vqi_beam_level *level)
@@ -311,13 +218,14 @@ void vqi_beam_search_level(vqi_beam_block *b, const vqi_beam_level *level, uint3
         note_reach(b, level);
     if (!can_filter(level)) {
         for (size_t r = 0; r < b->rows; r++)
-            scan(b, level, r, &picks, next);
+            vqi_beam_take(b, level, r, &picks, NULL, NULL, next);
         return;
     }
     const bool by_tables = b->tables && b->prefixes > 1;
     const size_t rows = by_tables ? b->root_rows : b->scored_rows / b->prefixes;
     for (size_t first = 0; first < b->rows; first += rows) {
         const size_t count = b->rows - first < rows ? b->rows - first : rows;
-        (by_tables ? search_by_tables : search_directly)(b, level, first, count, &picks, next);
+        (by_tables ? search_by_tables : vqi_beam_search_directly)(b, level, first, count, &picks,
+                                                                  next);
     }
 }

@@ -170,7 +170,7 @@ vqi_shortlist *vqi_shortlist_begin(void *scratch, const vq_codebook *codebook,
                                    const vqi_kernels *kernels, const vqi_filter *coarse,
                                    const float *x, size_t rows, uint32_t wanted);
 /** @return its rows as the filter reads them. */
-const vqi_block *vqi_shortlist_block(const vqi_shortlist *list);
+vqi_block *vqi_shortlist_block(vqi_shortlist *list);
 /** @return how far the filter's scores of each row and group may be off. */
 const vqi_bound *vqi_shortlist_bound(const vqi_shortlist *list);
 /** Filter the groups from `first` up to `end`, each once, in any order. */

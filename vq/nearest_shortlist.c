@@ -255,7 +255,7 @@ vqi_shortlist *vqi_shortlist_begin(void *scratch, const vq_codebook *codebook,
     return list;
 }
 
-const vqi_block *vqi_shortlist_block(const vqi_shortlist *list)
+vqi_block *vqi_shortlist_block(vqi_shortlist *list)
 {
     return &list->block;
 }

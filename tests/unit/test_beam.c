@@ -87,17 +87,18 @@ static void reference(uint32_t *codes, const vq_quantizer *q, uint32_t levels, u
     free(paths);
 }
 
-typedef enum family { UNIFORM, LATTICE, FAR, HUGE, TINY, FAMILIES } family;
+typedef enum family { UNIFORM, LATTICE, FAR, HUGE, TINY, LOUD_AND_QUIET, FAMILIES } family;
 
 static void fill(float *x, size_t count, family kind, double scale, uint64_t *seed)
 {
     for (size_t i = 0; i < count; i++) {
         const double u = test_uniform(seed) + test_uniform(seed) - 1;
-        x[i] = (float)(kind == LATTICE ? floor(u * 3) * scale /* ties */
-                       : kind == FAR   ? 1000 + u * scale
-                       : kind == HUGE  ? u * scale * 0x1p62
-                       : kind == TINY  ? u * scale * 0x1p-120
-                                       : u * scale);
+        x[i] = (float)(kind == LATTICE          ? floor(u * 3) * scale /* ties */
+                       : kind == FAR            ? 1000 + u * scale
+                       : kind == HUGE           ? u * scale * 0x1p62
+                       : kind == TINY           ? u * scale * 0x1p-120
+                       : kind == LOUD_AND_QUIET ? u * scale * exp2(-(double)(i / 33 % 14))
+                                                : u * scale);
     }
 }
 
