@@ -130,8 +130,9 @@ static vq_status fill(vq_multiscale *m, const vq_multiscale_design *design)
         return vqi_fail_nomem(side * design->scales * sizeof *m->taps);
     for (uint32_t s = 0; s < design->scales; s++) {
         vqi_taps *taps = m->taps + side * s;
-        vqi_find_taps(taps, design->rows, m->sizes[2 * s], design->up);
-        vqi_find_taps(taps + design->rows, design->columns, m->sizes[2 * s + 1], design->up);
+        vqi_find_taps(taps, design->rows, m->sizes[2 * s], 0, m->sizes[2 * s], design->up);
+        vqi_find_taps(taps + design->rows, design->columns, m->sizes[2 * s + 1], 0,
+                      m->sizes[2 * s + 1], design->up);
         const size_t cells = vqi_scale_cells(m, s);
         m->most_cells = cells > m->most_cells ? cells : m->most_cells;
     }

@@ -33,8 +33,9 @@ static inline size_t vqi_grid_cells(const vq_multiscale *m)
     return (size_t)m->design.rows * m->design.columns;
 }
 
-/** The weights for each of `out` outputs of `in` inputs. */
-void vqi_find_taps(vqi_taps *taps, uint32_t out, uint32_t in, vq_multiscale_up up);
+/** The weights for each of `out` outputs, which are spread over `size` from `from` of `in` inputs. */
+void vqi_find_taps(vqi_taps *taps, uint32_t out, uint32_t in, double from, double size,
+                   vq_multiscale_up up);
 /** The means of the grid's cells (rows x columns x channels) over the cells of a scale. */
 void vqi_scale_down(float *cells, const vq_multiscale *m, uint32_t scale, const float *grid);
 /** What the cells of a scale say of the grid, phi included. @param scratch a grid. */

@@ -20,10 +20,11 @@ static uint32_t clamp(double at, uint32_t in)
     return at < 0 ? 0 : at > in - 1 ? in - 1 : (uint32_t)at;
 }
 
-void vqi_find_taps(vqi_taps *taps, uint32_t out, uint32_t in, vq_multiscale_up up)
+void vqi_find_taps(vqi_taps *taps, uint32_t out, uint32_t in, double from, double size,
+                   vq_multiscale_up up)
 {
     for (uint32_t i = 0; i < out; i++) {
-        double at = (i + 0.5) * in / out - 0.5;
+        double at = from + (i + 0.5) * size / out - 0.5;
         if (up == VQ_MULTISCALE_BILINEAR && at < 0)
             at = 0;
         const double base = floor(at), t = at - base;
