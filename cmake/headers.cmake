@@ -51,7 +51,10 @@ set(LIBVQ_PUBLIC_HEADERS
     codecs/fast.h
     codecs/image_metrics.h
     codecs/stream.h
-    codecs/train.h)
+    codecs/train.h
+    augment/augment.h
+    augment/corruption.h
+    augment/depth_mask.h)
 
 # The release has one number, in vq/export.h.
 function(vq_read_version out)

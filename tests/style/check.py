@@ -10,11 +10,12 @@ ROOMS = {  # room -> rooms whose headers it may include (DESIGN: calls go down t
     "rvq": {"rvq", "vq"},
     "io": {"io", "vq"},
     "codecs": {"codecs", "rvq", "vq", "io"},
-    "tools": {"tools", "codecs", "rvq", "vq", "io"},
-    "examples": {"codecs", "rvq", "vq", "io"},
-    "bench": {"bench", "codecs", "rvq", "vq", "io"},
+    "augment": {"augment", "rvq", "vq"},
+    "tools": {"tools", "augment", "codecs", "rvq", "vq", "io"},
+    "examples": {"augment", "codecs", "rvq", "vq", "io"},
+    "bench": {"bench", "augment", "codecs", "rvq", "vq", "io"},
 }
-LIBRARY = ["vq", "rvq", "io", "codecs"]
+LIBRARY = ["vq", "rvq", "io", "codecs", "augment"]
 PRIVATE = re.compile(r"(_internal|_priv)\.h$")
 MAX_LINES = 600
 
