@@ -21,10 +21,12 @@ typedef enum vq_packing {
     VQ_PACKING_BITS =
         1, /**< ceil(log2 K) bits per code of each level, least significant bit first */
     VQ_PACKING_ENTROPY =
-        2 /**< entropy coded with a model's tables of probabilities, which the reader needs too */
+        2, /**< entropy coded with a model of probabilities, which the reader needs too */
+    VQ_PACKING_RANS =
+        3 /**< entropy coded with tables that are in the file: of shards, io/store.h */
 } vq_packing;
 
-/** @return "raw", "bits" or "entropy", as files and command lines spell it; NULL for any other number. */
+/** @return "raw", "bits", "entropy" or "rans", as files and command lines spell it; NULL for any other number. */
 VQ_API const char *vq_packing_name(vq_packing packing);
 
 /** What a token file says beside the tokens. */
