@@ -43,6 +43,8 @@ set(LIBVQ_PUBLIC_HEADERS
     io/resample.h
     io/safetensors.h
     io/sound.h
+    io/store.h
+    io/store_write.h
     io/tokens_file.h
     codecs/action.h
     codecs/action_metrics.h

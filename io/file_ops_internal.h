@@ -54,6 +54,12 @@ void vqi_sink_close(vqi_sink *t);
 vq_status vqi_file_write(const vqi_file_ops *ops, const char *path, const void *data, size_t size,
                          const vq_write_opts *opts);
 
+/** write() until all is written. @return VQ_OK, VQ_E_IO. */
+vq_status vqi_write_all(const vqi_file_ops *ops, int fd, const char *path, const void *bytes,
+                        size_t size);
+/** After a rename: sync the folder that holds a file, where that can be done. */
+void vqi_sync_folder_of(const vqi_file_ops *ops, const char *path);
+
 /** The system's own calls. */
 extern const vqi_file_ops vqi_system_file_ops;
 

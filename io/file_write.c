@@ -45,9 +45,10 @@ static vq_status io_error(const char *path, const char *what, int error)
     return vqi_fail(VQ_E_IO, "%s: %s (%s)", path, what, strerror(error));
 }
 
-static vq_status write_all(const vqi_file_ops *ops, int fd, const char *path, const uint8_t *data,
-                           size_t size)
+vq_status vqi_write_all(const vqi_file_ops *ops, int fd, const char *path, const void *bytes,
+                        size_t size)
 {
+    const uint8_t *data = bytes;
     while (size) {
         const ssize_t n = ops->write(fd, data, size);
         if (n < 0) {
@@ -136,14 +137,25 @@ static int name_new(vqi_sink *t, int fd)
     return -1;
 }
 
-static void sync_folder(const vqi_sink *t)
+/* The new file is whole whatever becomes of this: some file systems cannot sync a folder. */
+static void sync_folder(const vqi_file_ops *ops, const char *folder)
 {
-    /* The new file is whole whatever becomes of this: some file systems cannot sync a folder. */
-    const int fd = t->ops->open(t->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    const int fd = ops->open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0)
         return;
-    t->ops->fsync(fd);
-    t->ops->close(fd);
+    ops->fsync(fd);
+    ops->close(fd);
+}
+
+void vqi_sync_folder_of(const vqi_file_ops *ops, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const size_t length = slash ? (size_t)(slash - path) : 0;
+    char folder[PATH_MAX];
+    if (length >= sizeof folder)
+        return;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)length : 1, slash ? path : ".");
+    sync_folder(ops, *folder ? folder : "/");
 }
 
 /* Standard output, a pipe or a device: there is no old file to keep. */
@@ -187,7 +199,7 @@ vq_status vqi_sink_open(vqi_sink *t, const vqi_file_ops *ops, const char *path,
 
 vq_status vqi_sink_write(vqi_sink *t, const void *data, size_t size)
 {
-    return write_all(t->ops, t->fd, t->path, data, size);
+    return vqi_write_all(t->ops, t->fd, t->path, data, size);
 }
 
 vq_status vqi_sink_commit(vqi_sink *t)
@@ -215,7 +227,7 @@ vq_status vqi_sink_commit(vqi_sink *t)
     if (!status && !t->direct) {
         t->linked = 0;
         if (!t->opts.no_sync)
-            sync_folder(t);
+            sync_folder(ops, t->folder);
     }
     return status;
 }

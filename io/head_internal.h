@@ -22,11 +22,11 @@ vq_status vqi_head_bad(const char *key);
 /** An array of 1 to `room` whole numbers from 1 to `most`. */
 vq_status vqi_head_get_sizes(uint64_t *values, uint32_t *count, const json_t *head, const char *key,
                              uint32_t room, uint64_t most);
-vq_status vqi_head_get_kind(vq_kind *kind, const json_t *head);
+vq_status vqi_head_get_kind(vq_kind *out, const json_t *head);
 /** @param most the last packing that this kind of file may have. @return also VQ_E_UNSUPPORTED. */
-vq_status vqi_head_get_packing(vq_packing *packing, const json_t *head, vq_packing most);
+vq_status vqi_head_get_packing(vq_packing *out, const json_t *head, vq_packing most);
 /** "codec" and "model", which may be left out. */
-vq_status vqi_head_get_codec(char codec[VQ_CODEC_NAME_SIZE], uint8_t model[VQ_SHA256_SIZE],
+vq_status vqi_head_get_codec(char name[VQ_CODEC_NAME_SIZE], uint8_t digest[VQ_SHA256_SIZE],
                              const json_t *head);
 
 #endif
