@@ -13,6 +13,7 @@ set(LIBVQ_PUBLIC_HEADERS
     vq/kmeans_minibatch.h
     vq/kmeans_stats.h
     vq/limits.h
+    vq/logits.h
     vq/memory.h
     vq/online.h
     vq/quantizer.h

@@ -3,8 +3,10 @@
 
 #include <stdatomic.h>
 #include <string.h>
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
+#endif
+#if defined(__x86_64__)
 #if defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,6 +18,15 @@
 #define UNKNOWN 0x80000000u /* no flag */
 
 static atomic_uint flags_found = UNKNOWN, mask_now = UINT32_MAX;
+
+#if defined(__x86_64__) || defined(__i386__)
+/* Every processor with FMA has it, but clang's builtin does not know the word. */
+static int has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
 
 #if defined(__x86_64__)
 /* Linux gives the tile registers' 8 KiB to a process that asks for them. */
@@ -47,7 +58,7 @@ static uint32_t detect(void)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("sse4.2"))
         flags |= VQ_CPU_SSE42;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
         flags |= VQ_CPU_AVX2;
     if ((flags & VQ_CPU_AVX2) && __builtin_cpu_supports("avx512f") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&

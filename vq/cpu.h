@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 typedef enum vq_cpu_flag {
-    VQ_CPU_AVX2 = 1 << 0,   /**< AVX2 and FMA */
+    VQ_CPU_AVX2 = 1 << 0,   /**< AVX2, FMA and F16C */
     VQ_CPU_AVX512 = 1 << 1, /**< AVX-512 F, BW, DQ and VL, with AVX2 */
     VQ_CPU_SSE42 = 1 << 2,  /**< SSE4.2 (CRC32C) */
     VQ_CPU_VNNI = 1 << 3,   /**< AVX-512 VNNI (int8 dot products), with AVX-512 */

@@ -262,6 +262,17 @@ vq_status vq_tensors_get_uint(uint64_t *value, const vq_tensors *tensors, const 
     return VQ_OK;
 }
 
+vq_tensor vq_tensor_from_memory(const void *data, vq_dtype dtype, size_t rows, size_t columns)
+{
+    vq_tensor view = {.name = "",
+                      .dtype = dtype,
+                      .ndim = columns ? 2 : 1,
+                      .shape = {rows, columns},
+                      .count = rows * (columns ? columns : 1)};
+    memcpy(&view.data, &data, sizeof data); /* a tensor may be written to, this view is not */
+    return view;
+}
+
 vq_status vq_tensor_to_f32(float *out, const vq_tensor *tensor, size_t first, size_t count)
 {
     if (first > tensor->count || count > tensor->count - first)

@@ -49,6 +49,13 @@ typedef struct vq_tensor {
     void *data;   /**< count * vq_dtype_size(dtype) bytes, 64-byte aligned */
 } vq_tensor;
 
+/**
+ * @return a view of an array in the caller's memory, without a name, for functions that take a tensor: rows x columns, or with
+ * columns = 0 a row of `rows` numbers. Nothing to free; `data` is only read.
+ */
+VQ_API vq_tensor vq_tensor_from_memory(const void *data, vq_dtype dtype, size_t rows,
+                                       size_t columns);
+
 /** An ordered set of tensors and an ordered set of settings (text to text); names are unique. */
 typedef struct vq_tensors vq_tensors;
 

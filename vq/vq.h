@@ -15,6 +15,7 @@
 #include "vq/kmeans_minibatch.h"
 #include "vq/kmeans_stats.h"
 #include "vq/limits.h"
+#include "vq/logits.h"
 #include "vq/memory.h"
 #include "vq/online.h"
 #include "vq/quantizer.h"

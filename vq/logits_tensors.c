@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Heads to and from sets of tensors; the layout is docs/FORMATS.md, "Heads". */
+#include <stdio.h>
+#include <string.h>
+
+#include "vq/error_internal.h"
+#include "vq/logits_internal.h"
+#include "vq/memory_internal.h"
+#include "vq/quantizer_internal.h"
+
+static const vqi_head_kind *const kinds[] = {&vqi_head_dense};
+
+vq_status vqi_head_save_array(vq_tensors *tensors, const char *prefix, const char *name,
+                              vq_dtype dtype, size_t rows, size_t columns, const void *data)
+{
+    char whole[VQI_NAME_SIZE];
+    const size_t shape[2] = {rows, columns};
+    const vq_status status = vqi_quantizer_name(whole, prefix, name);
+    return status ? status
+                  : vq_tensors_add(NULL, tensors, whole, dtype, columns ? 2 : 1, shape, data);
+}
+
+vq_status vqi_head_save_rows(vq_tensors *tensors, const char *prefix, const char *name,
+                             const vqi_rows *rows)
+{
+    char part[32];
+    vq_status status =
+        vqi_head_save_array(tensors, prefix, name, rows->dtype, rows->n, rows->d, rows->data);
+    snprintf(part, sizeof part, "%s.scale", name);
+    if (!status && rows->scale)
+        status = vqi_head_save_array(tensors, prefix, part, VQ_DTYPE_F32, rows->n, 0, rows->scale);
+    snprintf(part, sizeof part, "%s.bias", name);
+    if (!status && rows->bias)
+        status = vqi_head_save_array(tensors, prefix, part, VQ_DTYPE_F32, rows->n, 0, rows->bias);
+    return status;
+}
+
+static vq_status set(vq_tensors *tensors, const char *prefix, const char *key, const char *value)
+{
+    char whole[VQI_NAME_SIZE];
+    const vq_status status = vqi_quantizer_name(whole, prefix, key);
+    return status ? status : vq_tensors_set(tensors, whole, value);
+}
+
+vq_status vq_head_save(vq_tensors *tensors, const vq_head *head, const char *prefix)
+{
+    char whole[VQI_NAME_SIZE];
+    vq_status status = vqi_quantizer_name(whole, prefix, "head");
+    if (status)
+        return status;
+    if (vq_tensors_get(tensors, whole))
+        return vqi_fail(VQ_E_ARG, "the set already holds a head (\"%s\" is set)", whole);
+    status = set(tensors, prefix, "head", vq_head_mode_name(head->kind->mode));
+    if (!status)
+        status = vqi_head_save_array(tensors, prefix, "ids", VQ_DTYPE_U32, head->v, 0, head->ids);
+    return status ? status : head->kind->save(tensors, head, prefix);
+}
+
+vq_status vqi_head_load_array(const vq_tensor **out, const vq_tensors *tensors, const char *prefix,
+                              const char *name, vq_dtype dtype, size_t count)
+{
+    char whole[VQI_NAME_SIZE];
+    const vq_status status = vqi_quantizer_name(whole, prefix, name);
+    *out = NULL;
+    if (status)
+        return status;
+    const vq_tensor *tensor = vq_tensors_find(tensors, whole);
+    if (!tensor)
+        return vqi_fail(VQ_E_FORMAT, "tensor \"%s\" is missing", whole);
+    if (tensor->dtype != dtype || tensor->ndim != 1 || !tensor->count ||
+        (count && tensor->count != count))
+        return vqi_fail(VQ_E_FORMAT,
+                        "tensor \"%s\" is %s of %zu, not a row of %s of the head's size", whole,
+                        vq_dtype_name(tensor->dtype), tensor->count, vq_dtype_name(dtype));
+    *out = tensor;
+    return VQ_OK;
+}
+
+/* Finite numbers of each row; NULL if there are none and none are needed. */
+static vq_status load_numbers(float **out, const vq_tensors *tensors, const char *prefix,
+                              const char *name, size_t count, int needed)
+{
+    char whole[VQI_NAME_SIZE];
+    const vq_tensor *tensor = NULL;
+    *out = NULL;
+    vq_status status = vqi_quantizer_name(whole, prefix, name);
+    if (!status && !needed && !vq_tensors_find(tensors, whole))
+        return VQ_OK;
+    if (!status)
+        status = vqi_head_load_array(&tensor, tensors, prefix, name, VQ_DTYPE_F32, count);
+    if (status)
+        return status;
+    const float *from = tensor->data;
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(from[i]))
+            return vqi_fail(VQ_E_FORMAT, "tensor \"%s\" holds a NaN or an infinity at %zu", whole,
+                            i);
+    float *numbers = vqi_alloc(count, sizeof *numbers);
+    if (!numbers)
+        return vqi_fail_nomem((unsigned long long)count * sizeof *numbers);
+    memcpy(numbers, from, count * sizeof *numbers);
+    *out = numbers;
+    return VQ_OK;
+}
+
+static vq_status check_matrix(const vq_tensor *tensor, const char *name, size_t n, uint32_t d,
+                              const vq_limits *limits)
+{
+    if (!tensor)
+        return vqi_fail(VQ_E_FORMAT, "tensor \"%s\" is missing", name);
+    if (tensor->ndim != 2 || !tensor->count ||
+        (tensor->dtype != VQ_DTYPE_F32 && tensor->dtype != VQ_DTYPE_F16 &&
+         tensor->dtype != VQ_DTYPE_BF16 && tensor->dtype != VQ_DTYPE_I8))
+        return vqi_fail(VQ_E_FORMAT, "tensor \"%s\" is no matrix of F32, F16, BF16 or I8", name);
+    if (tensor->shape[0] > limits->max_codewords || tensor->shape[1] > limits->max_dim ||
+        tensor->count * vq_dtype_size(tensor->dtype) > limits->max_alloc_bytes)
+        return vqi_fail(VQ_E_LIMIT,
+                        "tensor \"%s\" is [%zu, %zu], beyond max_codewords, max_dim or "
+                        "max_alloc_bytes",
+                        name, tensor->shape[0], tensor->shape[1]);
+    if ((n && tensor->shape[0] != n) || (d && tensor->shape[1] != d))
+        return vqi_fail(VQ_E_FORMAT, "tensor \"%s\" is [%zu, %zu], not of the head's size", name,
+                        tensor->shape[0], tensor->shape[1]);
+    return VQ_OK;
+}
+
+vq_status vqi_head_load_rows(vqi_rows *rows, const vq_tensors *tensors, const char *prefix,
+                             const char *name, size_t n, uint32_t d, const vq_limits *limits)
+{
+    char whole[VQI_NAME_SIZE], part[32];
+    vq_status status = vqi_quantizer_name(whole, prefix, name);
+    const vq_tensor *tensor = status ? NULL : vq_tensors_find(tensors, whole);
+    if (!status)
+        status = check_matrix(tensor, whole, n, d, limits);
+    if (!status)
+        status =
+            vqi_rows_allocate(rows, tensor->shape[0], (uint32_t)tensor->shape[1], tensor->dtype);
+    if (status)
+        return status;
+    memcpy(rows->data, tensor->data, tensor->count * vq_dtype_size(tensor->dtype));
+    vq_free(rows->scale);
+    rows->scale = NULL;
+    snprintf(part, sizeof part, "%s.scale", name);
+    if (rows->dtype == VQ_DTYPE_I8)
+        status = load_numbers(&rows->scale, tensors, prefix, part, rows->n, 1);
+    snprintf(part, sizeof part, "%s.bias", name);
+    if (!status)
+        status = load_numbers(&rows->bias, tensors, prefix, part, rows->n, 0);
+    if (!status) {
+        vqi_rows_measure(rows, 0);
+        if (!isfinite(rows->largest))
+            status = vqi_fail(VQ_E_FORMAT, "tensor \"%s\" holds a NaN or an infinity", whole);
+    }
+    if (status)
+        vqi_rows_clear(rows);
+    return status;
+}
+
+static vq_status load_ids(vq_head *head, const vq_tensors *tensors, const char *prefix,
+                          const vq_limits *limits)
+{
+    const vq_tensor *tensor;
+    const vq_status status = vqi_head_load_array(&tensor, tensors, prefix, "ids", VQ_DTYPE_U32, 0);
+    if (status)
+        return status;
+    const uint32_t *ids = tensor->data;
+    if (tensor->count > limits->max_codewords)
+        return vqi_fail(VQ_E_LIMIT, "tensor \"%s\" has %zu ids (the limit is %u)", tensor->name,
+                        tensor->count, limits->max_codewords);
+    for (size_t i = 1; i < tensor->count; i++)
+        if (ids[i] <= ids[i - 1])
+            return vqi_fail(VQ_E_FORMAT, "tensor \"%s\" does not rise at %zu", tensor->name, i);
+    head->v = tensor->count;
+    head->ids = vqi_alloc(head->v, sizeof *ids);
+    if (!head->ids)
+        return vqi_fail_nomem((unsigned long long)head->v * sizeof *ids);
+    memcpy(head->ids, ids, head->v * sizeof *ids);
+    return VQ_OK;
+}
+
+static vq_status find_kind(const vqi_head_kind **kind, const vq_tensors *tensors,
+                           const char *prefix)
+{
+    char whole[VQI_NAME_SIZE];
+    const vq_status status = vqi_quantizer_name(whole, prefix, "head");
+    if (status)
+        return status;
+    const char *name = vq_tensors_get(tensors, whole);
+    if (!name)
+        return vqi_fail(VQ_E_FORMAT, "setting \"%s\" is missing: this is no head", whole);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (!strcmp(name, vq_head_mode_name(kinds[i]->mode))) {
+            *kind = kinds[i];
+            return VQ_OK;
+        }
+    return vqi_fail(VQ_E_UNSUPPORTED, "this library has no head of mode \"%.40s\"", name);
+}
+
+vq_status vq_head_load(vq_head **out, const vq_tensors *tensors, const char *prefix,
+                       const vq_limits *limits)
+{
+    vq_limits own;
+    const vqi_head_kind *kind = NULL;
+    *out = NULL;
+    vq_status status = vq_limits_resolve(&own, limits);
+    if (!status)
+        status = find_kind(&kind, tensors, prefix);
+    if (status)
+        return status;
+    vq_head *head = vqi_calloc(1, sizeof *head);
+    if (!head)
+        return vqi_fail_nomem(sizeof *head);
+    head->kind = kind;
+    status = load_ids(head, tensors, prefix, &own);
+    if (!status)
+        status = kind->load(head, tensors, prefix, &own);
+    if (status)
+        vq_head_free(head);
+    else
+        *out = head;
+    return status;
+}
