@@ -104,8 +104,8 @@ static search plan(const vq_quantizer *q, size_t n, const vq_quantize_opts *opts
     return s;
 }
 
-/* The bytes of tables of the call's own, if it has so much to do that they pay: floating point is some four times
- * slower than int8. */
+/* The bytes of tables of the call's own, if it has so much to do that they pay: they are made in floating point, some four times
+ * slower than what they replace, and written to memory. */
 static size_t own_tables(const search *s, size_t n, int threads)
 {
     double codes = 0, products = 0;
@@ -113,7 +113,7 @@ static size_t own_tables(const search *s, size_t n, int threads)
         products += codes * s->q->codebooks[l]->k;
         codes += s->q->codebooks[l]->k;
     }
-    if (s->tables || (double)n * (s->beam - 1) * codes < 4 * products)
+    if (s->tables || (double)n * (s->beam - 1) * codes < 16 * products)
         return 0;
     return vqi_beam_tables_bytes(s->q, s->levels, threads);
 }

@@ -5,19 +5,13 @@
 
 #include "rvq/beam_internal.h"
 
-/* Which codewords can be among the picks of a vector, and in what measure to score them. */
-typedef struct within {
-    double norm; /* no longer ones: of no more than `largest_norm` */
-    double most; /* not below any score that matters, nor below its negative */
-} within;
-
 /*
  * With m the length of the room-th shortest codeword, that many codes of the first prefix have
  *     J <= W = (|r'_0| + m)^2 + R_0 + cost,
  * and any codeword longer than |r'_p| + sqrt(W - R_p) has more. The factors are for the contract's rounding. A quiet vector so
  * is not measured by codewords that only loud ones use.
  */
-static within find_within(const vqi_beam_level *level, const vqi_prefixes *prefixes, uint32_t room)
+vqi_within vqi_beam_within(const vqi_beam_level *level, const vqi_prefixes *prefixes, uint32_t room)
 {
     const vq_codebook *codebook = level->codebook;
     const double largest = codebook->largest_norm * (1 + 0x1p-20),
@@ -26,7 +20,7 @@ static within find_within(const vqi_beam_level *level, const vqi_prefixes *prefi
     const bool known = room <= VQI_GROUP && room <= codebook->k;
     const double shortest = known ? sqrt(-2 * (double)codebook->start[room - 1]) : largest,
                  bound = (first + shortest) * (first + shortest) + prefixes->rates[0] + cost;
-    within it = {.norm = 0, .most = first * shortest + shortest * shortest / 2 + cost / 2};
+    vqi_within it = {.norm = 0, .most = first * shortest + shortest * shortest / 2 + cost / 2};
     for (uint32_t p = 0; p < prefixes->count; p++) {
         const double square = prefixes->squares[p],
                      rest = bound * (1 + 0x1p-4) - prefixes->rates[p];
@@ -75,7 +69,7 @@ static int in_units(double error, double unit)
 
 /* The errors of the scores of `count` vectors, in units, read from words or as the level's kernels read them. @return the largest. */
 static int find_errors(int *errors, const vqi_beam_level *level, vqi_shortlist *list, size_t count,
-                       size_t n, const within *reach, const double *unit, bool words)
+                       size_t n, const vqi_within *reach, const double *unit, bool words)
 {
     const vqi_block *block = vqi_shortlist_block(list);
     int largest = 0;
@@ -100,7 +94,7 @@ void vqi_beam_search_directly(vqi_beam_block *b, const vqi_beam_level *level, si
     const size_t d = b->d, n = b->prefixes, stride = level->codebook->padded_k;
     float per_unit[VQI_BLOCK];
     double unit[VQI_BLOCK];
-    within reach[VQI_BLOCK];
+    vqi_within reach[VQI_BLOCK];
     int errors[VQI_BLOCK] = {0};
     for (size_t i = 0; i < count; i++)
         memcpy(b->gathered + i * n * d, b->residuals + (first + i) * b->beam * d,
@@ -109,7 +103,7 @@ void vqi_beam_search_directly(vqi_beam_block *b, const vqi_beam_level *level, si
                                               level->coarse, b->gathered, count * n, 1);
     for (size_t i = 0; i < count; i++) {
         const vqi_prefixes prefixes = vqi_beam_prefixes(b, first + i);
-        reach[i] = find_within(level, &prefixes, picks->room);
+        reach[i] = vqi_beam_within(level, &prefixes, picks->room);
         /* Neither what a residual that overflowed says, nor what is too large to square. */
         const bool fits = list && reach[i].norm + sqrt(reach[i].most) <= VQI_LARGEST_NORM;
         const float inverse = fits ? (float)(VQI_MOST_UNITS / reach[i].most) : 0;

@@ -159,6 +159,13 @@ void vqi_beam_search_level(vqi_beam_block *b, const vqi_beam_level *level, uint3
 /** The same for vectors `first` and on, `count` of them, each prefix filtered like a vector of its own. */
 void vqi_beam_search_directly(vqi_beam_block *b, const vqi_beam_level *level, size_t first,
                               size_t count, vqi_picks *picks, const vq_codebook *next);
+/** Which codewords can be among the picks of a vector, and how large the scores are that matter. */
+typedef struct vqi_within {
+    double norm; /* no longer ones: of no more than `largest_norm` */
+    double most; /* not below any score that matters, nor below its negative */
+} vqi_within;
+vqi_within vqi_beam_within(const vqi_beam_level *level, const vqi_prefixes *prefixes,
+                           uint32_t room);
 /** In scores: what those of row r of the block may be off, of codewords up to `largest`, from words or from the centred rows. */
 double vqi_beam_fine_error(const vqi_beam_level *level, const vqi_block *block, size_t r,
                            double largest, bool words);

@@ -94,8 +94,9 @@ static void find_root(vqi_beam_block *b, const vqi_beam_level *level, size_t r, 
 }
 
 /* The unit of vector r and what its scores are off, of the root at row i of b->root_block. @return false if it cannot go by
- * tables. */
-static bool set_scale(vqi_beam_block *b, const vqi_beam_level *level, size_t r, size_t i)
+ * tables, or they would say little: the unit is that of the loudest codewords. */
+static bool set_scale(vqi_beam_block *b, const vqi_beam_level *level, size_t r, size_t i,
+                      uint32_t room)
 {
     const uint32_t common = b->roots[i].common, rows = level->number - common;
     const double unit = b->tables->level[level->number].unit,
@@ -115,12 +116,13 @@ static bool set_scale(vqi_beam_block *b, const vqi_beam_level *level, size_t r, 
     const double error = vqi_beam_fine_error(level, &b->root_block, i, largest, level->use_words) +
                          rows * b->tables->level[level->number].row_error +
                          rounding(b, level, r, (rows + 1) * (norm + centres)) + 0.6 * scale->unit;
-    if (!(error < VQI_MOST_ERROR * scale->unit))
+    const vqi_prefixes prefixes = vqi_beam_prefixes(b, r);
+    const vqi_within within = vqi_beam_within(level, &prefixes, room);
+    if (!(error < VQI_MOST_ERROR * fmin(scale->unit, within.most / VQI_MOST_UNITS)))
         return false;
     b->roots[i].shift = shift;
     scale->error = (int)(error / scale->unit) + 2;
     scale->slack = 2 * scale->error + (int)rows;
-    const vqi_prefixes prefixes = vqi_beam_prefixes(b, r);
     vqi_beam_set_scale(scale, level, &prefixes);
     return true;
 }
@@ -172,7 +174,7 @@ static void search_by_tables(vqi_beam_block *b, const vqi_beam_level *level, siz
         vqi_beam_pack_words(&b->root_block, level->codebook);
 #endif
     for (size_t i = 0; i < count; i++) {
-        const bool fits = set_scale(b, level, first + i, i);
+        const bool fits = set_scale(b, level, first + i, i, picks->room);
         per_unit[i] = fits ? (float)(1 / b->scales[i].unit) : 0;
         b->found[i].begun = false;
         if (!fits) { /* it is scored with the others, in vain: let it be finite */
