@@ -45,7 +45,8 @@ static const cli_option options[] = {
      "mind the bits: a bit more for each L less of squared error; larger = smaller file (0.01 is\n"
      "good, 0.03 small; default 0: the nearest codes, whatever they cost)"},
     {KEY_BEAM, "beam", "N",
-     "look at the N best ways in the search, 1 (default) to 64; 8 is slow and good"},
+     "look at the N best ways in the search, 1 to 64 (default: the model's); more is slower and "
+     "better"},
     {'m', "model", "MODEL",
      "a built-in model or a model file (default: the built-in one of the input's kind)"},
     {'p', "packing", "HOW",

@@ -6,13 +6,15 @@
 #include "io/image.h"
 #include "vqeval.h"
 
-enum { KEY_CODEC = CLI_KEY_FIRST, KEY_AMPLIFY };
+enum { KEY_CODEC = CLI_KEY_FIRST, KEY_AMPLIFY, KEY_BEAM };
 
 static const cli_option options[] = {
     {'m', "model", "MODEL", "encode and decode every input with this built-in model or file"},
     {KEY_CODEC, "codec", "NAME",
      "the same with the built-in model of that name: image, audio or action"},
     {'l', "levels", "N", "levels of the model to use, or all for a table over their number"},
+    {KEY_BEAM, "beam", "N",
+     "look at the N best ways in the search, 1 to 64 (default: the model's)"},
     {'p', "png", "FILE",
      "draw original, decoded and amplified error beside each other; of sounds both spectrograms"},
     {KEY_AMPLIFY, "amplify", "X", "factor of the error in that drawing (default 4)"},
@@ -43,6 +45,11 @@ static int on_option(void *state, const cli_common *common, int key, const char 
         if (cli_read_uint(common, "levels", value, 1, VQ_MAX_LEVELS, &number))
             return CLI_USAGE;
         s->levels = (uint32_t)number;
+        return CLI_DONE;
+    case KEY_BEAM:
+        if (cli_read_uint(common, "beam", value, 1, VQ_MAX_BEAM, &number))
+            return CLI_USAGE;
+        s->beam = (uint32_t)number;
         return CLI_DONE;
     case 'p':
         s->side = value;
@@ -107,8 +114,8 @@ static int compare_pair(const cli_common *common, const vqeval_settings *s,
 
 static int check(const cli_common *common, const vqeval_settings *s, const cli_paths *inputs)
 {
-    if (!s->model && (s->levels || s->all_levels))
-        return cli_usage(common, "--levels needs --codec or --model");
+    if (!s->model && (s->levels || s->all_levels || s->beam))
+        return cli_usage(common, "--levels and --beam need --codec or --model");
     if (!s->model && inputs->count != 2)
         return cli_usage(common, "give the original and the decoded file, or --codec image (or "
                                  "audio) for files to encode");

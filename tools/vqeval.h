@@ -11,6 +11,7 @@ typedef struct vqeval_settings {
     const char *side;  /**< --png, or NULL */
     double amplify;
     uint32_t levels; /**< 0 = the model's default */
+    uint32_t beam;   /**< of the search; 0 = the model's */
     int all_levels;
 } vqeval_settings;
 

@@ -179,6 +179,7 @@ static int try_file(const cli_common *common, const vqeval_settings *s, const vq
     result r = {0};
     vq_coding_opts opts = VQ_CODING_OPTS_INIT;
     opts.levels = levels;
+    opts.beam = s->beam;
     opts.threads = common->threads;
     vq_status status = vq_actions_read(&original, path, NULL);
     if (!status)

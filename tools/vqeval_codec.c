@@ -64,6 +64,7 @@ static int try_picture(void *state, size_t index)
     vq_tokens *tokens = NULL;
     vq_coding_opts opts = VQ_CODING_OPTS_INIT;
     opts.levels = e->trial.high;
+    opts.beam = e->trial.settings->beam;
     opts.threads = e->trial.common->threads;
     vq_status status = vq_image_read(&original, name, NULL);
     const double started = cli_seconds();

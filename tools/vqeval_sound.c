@@ -209,6 +209,7 @@ static int try_sound(void *state, size_t index)
     vq_tokens *tokens = NULL;
     vq_coding_opts opts = VQ_CODING_OPTS_INIT;
     opts.levels = e->trial.high;
+    opts.beam = e->trial.settings->beam;
     opts.threads = e->trial.common->threads;
     vq_status status = read_sound(&original, path, 0, 0);
     if (!status && original && (original->rate > e->trial.info.rate || original->shape[1] > 2)) {
