@@ -2,8 +2,9 @@
 """bench/run audio: the audio codec on speech of speakers that it was not trained on, beside Opus and Codec2.
 
 The held-out speakers are every fifth of those in speech16k in the order of their numbers, as models/README.md leaves them out
-of the built-in model's training; every file of theirs is measured, by `vqeval`, at the file's own rate of 16 kHz. The codec is measured at every bitrate of 1.5, 3, 6 and 12 kbit/s: as many levels as
-fit, every byte of the token file counted. Opus is opusenc at its own settings with --bitrate 6 and 12, every byte of the Ogg
+of the built-in model's training; every file of theirs is measured, by `vqeval`, at the file's own rate of 16 kHz. The codec is measured
+at every bitrate of 1.5, 3, 6 and 12 kbit/s, encoded as `vqenc --bitrate` does: with as many levels as fit, every byte of the token
+file counted. The distances over all numbers of levels are those of prefixes of one encoding with all. Opus is opusenc at its own settings with --bitrate 6 and 12, every byte of the Ogg
 file counted; Codec2 is c2enc at its bitrates, on speech at 8 kHz, the bits of its frames counted, and its delay taken off.
 
 Figures: logmel_6k, stoi_6k, opus_logmel_6k, opus_stoi_6k and the same at 12; encode_x_realtime and decode_x_realtime (one thread,
@@ -158,8 +159,9 @@ def run(build, data, quick):
         files = files[::6]
     own = os.environ.get("LIBVQ_AUDIO_MODEL")
     model = ["--model", own] if own else []
-    ours = json.loads(call(tools / "vqeval", "--json", "--threads", 1, "--levels", "all", *(model or ["--codec", "audio"]), *files))
-    by_levels = {r["levels"]: r for r in ours["results"]}
+
+    def encoded(levels):
+        return json.loads(call(tools / "vqeval", "--json", "--threads", 1, "--levels", levels, *(model or ["--codec", "audio"]), *files))
 
     with tempfile.TemporaryDirectory(prefix="libvq-audio-") as name:
         folder = pathlib.Path(name)
@@ -167,16 +169,15 @@ def run(build, data, quick):
         for bitrate in BITRATES:
             out = json.loads(call(tools / "vqenc", "--json", "-f", "--bitrate", bitrate, *model, files[0], "-o", folder / "t.bin"))
             levels[bitrate] = len(out["k"])
-        rows = [(f"libvq {b:g}", f"{levels[b]} levels", by_levels[levels[b]]["sounds"]) for b in BITRATES]
+        ours = {b: encoded(levels[b]) for b in BITRATES}
+        rows = [(f"libvq {b:g}", f"{levels[b]} levels", ours[b]["results"][0]["sounds"]) for b in BITRATES]
         for bitrate in (6, 12):
             if shutil.which("opusenc"):
                 rows.append((f"Opus {bitrate}", "", peer_rows(tools, files, opus, bitrate, folder)))
         for mode in ("700C", "1200", "2400", "3200"):
             if shutil.which("c2enc") and shutil.which("flac"):
                 rows.append((f"Codec2 {mode}", "8 kHz", peer_rows(tools, files, codec2, mode, folder)))
-        # Speed at 6 kbit/s, where no lower number of levels is decoded with it.
-        six = json.loads(call(tools / "vqeval", "--json", "--threads", 1, "--levels", levels[6],
-                              *(model or ["--codec", "audio"]), *files))["time"]
+        six = ours[6]["time"]
         encode, decode = hour(tools, model, files, folder, 360 if quick else 3600)
 
     table = [f"{len(files)} files of {len({f.name.split('-')[0] for f in files})} speakers not trained on, mean of the files, at 16 kHz",
@@ -192,7 +193,7 @@ def run(build, data, quick):
             figures[f"{prefix}logmel_{at}k"] = values["log_mel"]
             figures[f"{prefix}stoi_{at}k"] = values["stoi"]
             figures[f"{prefix}kbit_per_s_{at}k"] = values["kbit_per_s"]
-    distances = [by_levels[n]["mean"]["log_mel"] for n in sorted(by_levels)]
+    distances = [r["mean"]["log_mel"] for r in encoded("all")["results"]]
     falls = all(b < a for a, b in zip(distances, distances[1:]))
     table.append(f"log-mel distance over 1 to {len(distances)} levels: {' '.join(f'{d:.3f}' for d in distances)} "
                  f"({'falls' if falls else 'DOES NOT FALL'} with each)")
