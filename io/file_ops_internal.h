@@ -29,7 +29,7 @@ typedef struct vqi_file_ops {
 typedef struct vqi_sink {
     const vqi_file_ops *ops;
     vq_write_opts opts;
-    int fd;     /**< may be sought in, unless the sink is direct */
+    int fd;     /**< may be sought in and read, unless the sink is direct */
     int direct; /**< a pipe, a device, or: */
     int is_stdout;
     char *path;   /**< with symbolic links followed */

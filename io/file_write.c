@@ -96,14 +96,14 @@ static void name_temporary(vqi_sink *t, unsigned attempt)
 static int open_new(vqi_sink *t)
 {
     if (O_TMPFILE) {
-        const int fd = t->ops->open(t->folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+        const int fd = t->ops->open(t->folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
         if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL &&
                         errno != ENOENT && errno != ENOSYS))
             return fd;
     }
     for (unsigned attempt = 0; attempt < NAME_ATTEMPTS; attempt++) {
         name_temporary(t, attempt);
-        const int fd = t->ops->open(t->temporary, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+        const int fd = t->ops->open(t->temporary, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
         if (fd >= 0 || errno != EEXIST) {
             if (fd < 0)
                 *t->temporary = '\0';

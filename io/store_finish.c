@@ -185,14 +185,12 @@ static vq_status write_footer(vq_shard_writer *w, vqi_footer *footer)
     return vqi_shard_put(w, bytes, padding + VQI_FOOTER_CHUNK);
 }
 
-static vq_status write_end(vq_shard_writer *w)
+vq_status vqi_shard_end(vq_shard_writer *w)
 {
     vqi_map map;
-    vq_limits limits;
     vqi_footer footer = {0};
-    vq_status status = vq_limits_resolve(&limits, NULL);
-    /* The record was accepted: nothing smaller may refuse it here. */
-    limits.max_tokens = limits.max_alloc_bytes = UINT64_MAX;
+    const vq_limits limits = vqi_writer_limits();
+    vq_status status = vqi_shard_flush(w);
     if (!status)
         status = vqi_map_fd(&map, w->fd, w->part);
     if (status)
@@ -226,11 +224,9 @@ vq_status vq_shard_finish(vq_shard_writer *w, vq_shard_info *info)
     if (w->broken || w->fd < 0)
         return vqi_fail(VQ_E_ARG, "%s: cannot be finished: it is already, or a write failed",
                         w->path);
-    vq_status status = vqi_shard_flush(w);
+    vq_status status = vqi_shard_end(w);
     if (!status)
-        status = write_end(w);
-    if (!status)
-        status = give_name(w);
+        status = w->recode ? vqi_shard_recode(w) : give_name(w);
     if (status) {
         w->broken = status;
         return status;

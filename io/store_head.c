@@ -88,6 +88,20 @@ static json_t *head_json(const vqi_store_head *head)
     return object;
 }
 
+/* The tables, behind what is there already, which is the file so far. */
+static vq_status put_tables(vqi_buffer *out, const vqi_store_head *head)
+{
+    static const uint8_t zeros[VQI_CHUNK_ALIGN + VQI_CHUNK_HEADER];
+    const size_t at = vqi_chunk_next(out->size);
+    vq_status status = vqi_buffer_put(out, zeros, at + VQI_CHUNK_HEADER - out->size);
+    if (!status)
+        status = vqi_rans_write(out, head->rans, &head->schema);
+    if (status || !vqi_buffer_reserve(out, 4))
+        return VQ_E_NOMEM;
+    out->size = vqi_chunk_seal(out->data, at, "TABL", out->size - at - VQI_CHUNK_HEADER);
+    return VQ_OK;
+}
+
 vq_status vqi_store_begin(vqi_buffer *out, const vqi_store_head *head)
 {
     char *text;
@@ -104,7 +118,9 @@ vq_status vqi_store_begin(vqi_buffer *out, const vqi_store_head *head)
         out->size += bytes;
     }
     vq_free(text);
-    return file ? VQ_OK : VQ_E_NOMEM;
+    if (!file)
+        return VQ_E_NOMEM;
+    return head->rans ? put_tables(out, head) : VQ_OK;
 }
 
 static vq_status get_stream(vq_store_stream *s, const json_t *object, const vq_limits *limits)
@@ -131,7 +147,9 @@ static vq_status read_head(vqi_store_head *head, const json_t *json, const vq_li
     if (!json_is_array(streams) || !json_array_size(streams) ||
         json_array_size(streams) > VQ_STORE_MAX_STREAMS)
         return vqi_head_bad("streams");
-    vq_status status = vqi_head_get_packing(&head->packing, json, VQ_PACKING_BITS);
+    vq_status status = vqi_head_get_packing(&head->packing, json, VQ_PACKING_RANS);
+    if (!status && head->packing == VQ_PACKING_ENTROPY)
+        status = vqi_fail(VQ_E_UNSUPPORTED, "HEAD: the packing \"entropy\" is not one of shards");
     head->schema.streams = (uint32_t)json_array_size(streams);
     for (uint32_t i = 0; !status && i < head->schema.streams; i++)
         status = get_stream(&head->schema.stream[i], json_array_get(streams, i), limits);
@@ -143,6 +161,23 @@ static vq_status read_head(vqi_store_head *head, const json_t *json, const vq_li
     if (!status)
         head->block_bytes = (uint32_t)json_integer_value(block);
     return status;
+}
+
+static vq_status read_tables(vqi_store_head *head, vqi_cursor *cursor)
+{
+    vqi_chunk chunk;
+    vq_status status = vqi_chunk_skip_padding(cursor);
+    if (!status)
+        status = vqi_chunk_take(&chunk, cursor);
+    if (!status)
+        status = vqi_chunk_check(&chunk);
+    if (status)
+        return status;
+    if (strcmp(chunk.type, "TABL") != 0)
+        return vqi_fail(VQ_E_FORMAT, "byte %zu: the second chunk is %s, not TABL", chunk.offset,
+                        chunk.type);
+    head->table_bytes = chunk.length;
+    return vqi_rans_parse(&head->rans, &head->schema, chunk.payload, chunk.length);
 }
 
 vq_status vqi_store_begin_read(vqi_store_head *head, uint32_t version[2], vqi_cursor *cursor,
@@ -171,5 +206,5 @@ vq_status vqi_store_begin_read(vqi_store_head *head, uint32_t version[2], vqi_cu
         return status;
     status = read_head(head, json, limits);
     json_decref(json);
-    return status;
+    return !status && head->packing == VQ_PACKING_RANS ? read_tables(head, cursor) : status;
 }

@@ -8,6 +8,7 @@
 
 #include "io/buffer_internal.h"
 #include "io/chunks_internal.h"
+#include "io/rans_tables_internal.h"
 #include "io/store.h"
 
 #define VQI_SHARD_MAGIC "\x89VQS\r\n\x1a\n"
@@ -35,6 +36,8 @@ typedef struct vqi_store_head {
     vq_store_schema schema;
     vq_packing packing;
     uint32_t block_bytes;
+    vqi_rans *rans;     /**< of the packing rans, else NULL */
+    size_t table_bytes; /**< of them in the file that was read */
 } vqi_store_head;
 
 /** The size of a record's alignment. */
@@ -52,9 +55,9 @@ static inline size_t vqi_align_up(size_t offset, size_t align)
 
 /** @return VQ_OK, VQ_E_ARG. */
 vq_status vqi_store_check_schema(const vq_store_schema *schema);
-/** The file header and the chunk HEAD. @return VQ_OK, VQ_E_NOMEM. */
+/** The file header, the chunk HEAD and, if there are tables, TABL. @return VQ_OK, VQ_E_NOMEM. */
 vq_status vqi_store_begin(vqi_buffer *out, const vqi_store_head *head);
-/** Take both. @return VQ_OK, VQ_E_FORMAT, VQ_E_CHECKSUM, VQ_E_VERSION, VQ_E_LIMIT, VQ_E_UNSUPPORTED, VQ_E_NOMEM. */
+/** Take them; vqi_rans_free(head->rans) afterwards, also if it failed. @return VQ_OK, VQ_E_FORMAT, VQ_E_CHECKSUM, VQ_E_VERSION, VQ_E_LIMIT, VQ_E_UNSUPPORTED, VQ_E_NOMEM. */
 vq_status vqi_store_begin_read(vqi_store_head *head, uint32_t version[2], vqi_cursor *cursor,
                                const vq_limits *limits);
 
@@ -138,7 +141,8 @@ struct vq_shard {
     vq_limits limits;
     uint32_t version[2];
     vqi_store_head head;
-    size_t first_block; /**< where the first chunk after HEAD (and the tables) begins */
+    size_t head_end;    /**< where HEAD, or the tables, end */
+    size_t first_block; /**< where the chunk after them begins */
     vqi_footer footer;
 };
 

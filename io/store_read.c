@@ -18,7 +18,9 @@ static vq_status parse(vq_shard *shard)
     vq_status status = vqi_store_begin_read(&shard->head, shard->version, &cursor, &shard->limits);
     if (status)
         return status;
-    shard->first_block = vqi_chunk_next(vqi_offset(&cursor));
+
+    shard->head_end = vqi_offset(&cursor);
+    shard->first_block = vqi_chunk_next(shard->head_end);
     status = vqi_footer_read(&shard->footer, shard->data, shard->size);
     if (!status && shard->footer.index < shard->first_block)
         status = vqi_fail(VQ_E_FORMAT, "the footer says that the index lies before the blocks");
@@ -88,6 +90,7 @@ void vq_shard_free(vq_shard *shard)
     if (!shard)
         return;
     vqi_unmap(&shard->map);
+    vqi_rans_free(shard->head.rans);
     vq_free(shard->name);
     vq_free(shard);
 }
@@ -105,6 +108,7 @@ void vq_shard_get_info(vq_shard_info *info, const vq_shard *shard)
                             .file_bytes = shard->size,
                             .block_bytes = f->index - VQI_CHUNK_HEADER - shard->first_block,
                             .index_bytes = shard->size - f->index + VQI_CHUNK_HEADER,
+                            .table_bytes = shard->head.table_bytes,
                             .schema = shard->head.schema};
 }
 

@@ -10,6 +10,13 @@
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 
+/* One stream's codes as bytes: how many, and those that are entropy coded. */
+typedef struct payload {
+    size_t size;
+    bool plain;
+    vqi_buffer coded;
+} payload;
+
 static vq_status check_text(const char *text, const char *what, size_t most)
 {
     if (!text)
@@ -90,10 +97,10 @@ static vq_status put_dimensions(vqi_buffer *out, const vq_dimensions *dimensions
 }
 
 /* The shape of one stream's tokens, and how many bytes of codes follow. */
-static vq_status put_shape(vqi_buffer *out, const vq_tokens *tokens, size_t payload)
+static vq_status put_shape(vqi_buffer *out, const vq_tokens *tokens, const payload *p)
 {
     const uint8_t flags =
-        (uint8_t)(tokens->grid_ndim | tokens->source_ndim << 2 |
+        (uint8_t)(tokens->grid_ndim | tokens->source_ndim << 2 | (p->plain ? VQI_STREAM_PLAIN : 0) |
                   (tokens->rate > 0 ? VQI_STREAM_RATE : 0) | (tokens->bits ? VQI_STREAM_BITS : 0) |
                   (tokens->dimensions ? VQI_STREAM_DIMENSIONS : 0));
     uint8_t rate[8];
@@ -111,7 +118,7 @@ static vq_status put_shape(vqi_buffer *out, const vq_tokens *tokens, size_t payl
         status = vqi_buffer_put_varint(out, tokens->bits);
     if (!status && tokens->dimensions)
         status = put_dimensions(out, tokens->dimensions);
-    return status ? status : vqi_buffer_put_varint(out, payload);
+    return status ? status : vqi_buffer_put_varint(out, p->size);
 }
 
 static vq_status put_align(vqi_buffer *out, size_t begin, size_t align)
@@ -122,35 +129,56 @@ static vq_status put_align(vqi_buffer *out, size_t begin, size_t align)
 }
 
 static vq_status put_codes(vqi_buffer *out, const vq_tokens *tokens, vq_packing packing,
-                           size_t size)
+                           const payload *p)
 {
-    uint8_t *to = vqi_buffer_reserve(out, size);
+    if (p->coded.data)
+        return vqi_buffer_put(out, p->coded.data, p->size);
+    uint8_t *to = vqi_buffer_reserve(out, p->size);
     if (!to)
         return VQ_E_NOMEM;
-    vqi_pack(to, tokens->codes, vq_tokens_positions(tokens), tokens->levels, tokens->k, packing);
-    out->size += size;
+    vqi_pack(to, tokens->codes, vq_tokens_positions(tokens), tokens->levels, tokens->k,
+             packing == VQ_PACKING_RAW ? VQ_PACKING_RAW : VQ_PACKING_BITS);
+    out->size += p->size;
     return VQ_OK;
 }
 
 static vq_status append(vqi_buffer *out, const vqi_store_head *head, const vq_record_info *info,
-                        const vq_tokens *const *tokens, const size_t *sizes)
+                        const vq_tokens *const *tokens, const payload *payloads)
 {
     static const uint8_t absent = 0;
     const size_t begin = out->size, align = vqi_record_align(head->packing);
     vq_status status = put_info(out, info);
     for (uint32_t i = 0; !status && i < head->schema.streams; i++)
-        status = tokens[i] ? put_shape(out, tokens[i], sizes[i]) : vqi_buffer_put(out, &absent, 1);
+        status =
+            tokens[i] ? put_shape(out, tokens[i], &payloads[i]) : vqi_buffer_put(out, &absent, 1);
     for (uint32_t i = 0; !status && i < head->schema.streams; i++) {
         if (!tokens[i])
             continue;
         status = put_align(out, begin, align);
         if (!status)
-            status = put_codes(out, tokens[i], head->packing, sizes[i]);
+            status = put_codes(out, tokens[i], head->packing, &payloads[i]);
     }
     return status;
 }
 
-static vq_status check(size_t *sizes, const vqi_store_head *head, const vq_record_info *info,
+/* Entropy coded, if that is smaller. */
+static vq_status code(payload *p, const vqi_rans_stream *stream, const vq_tokens *tokens)
+{
+    p->plain = true;
+    if (!stream->levels)
+        return VQ_OK;
+    const vq_status status = vqi_rans_pack(&p->coded, stream, tokens);
+    if (!status && p->coded.size < p->size) {
+        p->plain = false;
+        p->size = p->coded.size;
+    } else {
+        vq_free(p->coded.data);
+        p->coded = (vqi_buffer){0};
+    }
+    return status;
+}
+
+static vq_status check(payload *payloads, const vqi_store_head *head, const vq_record_info *info,
                        const vq_tokens *const *tokens)
 {
     vq_status status = check_text(info->key, "key", VQ_STORE_MAX_KEY);
@@ -161,15 +189,14 @@ static vq_status check(size_t *sizes, const vqi_store_head *head, const vq_recor
     size_t codes = 0, bytes = 0;
     for (uint32_t i = 0; !status && i < head->schema.streams; i++) {
         const vq_tokens *t = tokens[i];
-        sizes[i] = 0;
         if (!t)
             continue;
         status = check_tokens(t, &head->schema.stream[i]);
         if (status) {
             vqi_fail_in(status, head->schema.stream[i].name);
-        } else if (!vqi_levels_bytes(&sizes[i], vq_tokens_positions(t), t->levels, t->k,
+        } else if (!vqi_levels_bytes(&payloads[i].size, vq_tokens_positions(t), t->levels, t->k,
                                      head->packing) ||
-                   !vqi_add(&bytes, bytes, sizes[i]) ||
+                   !vqi_add(&bytes, bytes, payloads[i].size) ||
                    !vqi_add(&codes, codes, vq_tokens_positions(t) * t->levels) ||
                    bytes > VQI_RECORD_MOST || codes > VQI_RECORD_MOST)
             status = vqi_fail(VQ_E_ARG,
@@ -184,13 +211,17 @@ vq_status vqi_record_append(vqi_buffer *out, const vqi_store_head *head, const v
                             const vq_tokens *const *tokens)
 {
     static const vq_record_info nothing;
-    size_t sizes[VQ_STORE_MAX_STREAMS];
+    payload payloads[VQ_STORE_MAX_STREAMS] = {{0}};
     info = info ? info : &nothing;
-    vq_status status = check(sizes, head, info, tokens);
-    if (status)
-        return status;
+    vq_status status = check(payloads, head, info, tokens);
+    for (uint32_t i = 0; !status && head->rans && i < head->schema.streams; i++)
+        if (tokens[i])
+            status = code(&payloads[i], &head->rans->stream[i], tokens[i]);
     const size_t before = out->size;
-    status = append(out, head, info, tokens, sizes);
+    if (!status)
+        status = append(out, head, info, tokens, payloads);
+    for (uint32_t i = 0; i < head->schema.streams; i++)
+        vq_free(payloads[i].coded.data);
     if (!status && out->size - before > VQI_RECORD_MOST)
         status = vqi_fail(VQ_E_ARG, "a record of %zu bytes (at most %zu)", out->size - before,
                           VQI_RECORD_MOST);

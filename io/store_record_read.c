@@ -122,8 +122,22 @@ static vq_status take_optional(stream *s, vqi_cursor *c, unsigned flags, const v
                : VQ_OK;
 }
 
+/* As many bytes of codes as the shape implies, or as can hold them. */
+static vq_status check_payload(const stream *s, const vqi_cursor *c, const vq_store_stream *schema)
+{
+    size_t expected, codes;
+    const int rans = s->packing == VQ_PACKING_RANS;
+    if (rans ? !vqi_mul(&codes, s->positions, schema->levels) ||
+                   !vqi_rans_plausible(s->payload_size, codes)
+             : !vqi_levels_bytes(&expected, s->positions, schema->levels, schema->k, s->packing) ||
+                   expected != s->payload_size)
+        return broken(c, "the bytes of its codes are not as many as its shape implies");
+    return VQ_OK;
+}
+
 static vq_status take_stream(stream *s, vqi_cursor *c, const vq_store_stream *schema,
-                             vq_packing packing, const vq_limits *limits)
+                             vq_packing packing, const vqi_rans_stream *tables,
+                             const vq_limits *limits)
 {
     memset(s, 0, sizeof *s);
     const uint8_t *flags = vqi_take(c, 1);
@@ -137,8 +151,10 @@ static vq_status take_stream(stream *s, vqi_cursor *c, const vq_store_stream *sc
     s->there = 1;
     if (!schema->kind != !s->source_ndim)
         return broken(c, "a source without a kind, or the reverse");
-    if (*flags & VQI_STREAM_PLAIN)
+    if (*flags & VQI_STREAM_PLAIN ? !tables : tables && !tables->levels)
         return broken(c, "a stream is packed as the shard is not");
+    if (*flags & VQI_STREAM_PLAIN)
+        s->packing = VQ_PACKING_BITS;
     if (!take_sizes(s->grid, c, s->grid_ndim) || !take_sizes(s->source, c, s->source_ndim))
         return broken(c, "a shape cannot be");
     const vq_status status = take_optional(s, c, *flags, limits);
@@ -152,11 +168,7 @@ static vq_status take_stream(stream *s, vqi_cursor *c, const vq_store_stream *sc
     for (int i = 0; i < 3; i++)
         if (!vqi_mul(&s->positions, s->positions, (size_t)s->grid[i]))
             return vqi_fail(VQ_E_LIMIT, "a grid larger than the address space");
-    size_t expected;
-    if (!vqi_levels_bytes(&expected, s->positions, schema->levels, schema->k, s->packing) ||
-        expected != s->payload_size)
-        return broken(c, "the bytes of its codes are not as many as its shape implies");
-    return VQ_OK;
+    return check_payload(s, c, schema);
 }
 
 /* Each stream's codes begin at a multiple of `align` from the record's begin on. */
@@ -191,7 +203,8 @@ static vq_status take_layout(layout *l, const vqi_store_head *head, const uint8_
     for (uint32_t i = 0; !status && i < head->schema.streams; i++) {
         const vq_store_stream *schema = &head->schema.stream[i];
         stream *s = &l->streams[i];
-        status = take_stream(s, &c, schema, head->packing, limits);
+        status = take_stream(s, &c, schema, head->packing,
+                             head->rans ? &head->rans->stream[i] : NULL, limits);
         size_t codes;
         if (!status && s->there &&
             (!vqi_mul(&codes, s->positions, schema->levels) ||
@@ -340,8 +353,11 @@ static vq_status keep(own_record *own, const layout *l, const vqi_store_head *he
         keep_shape(t, s, schema);
         t->codes = codes;
         codes += s->positions * schema->levels;
-        status = vqi_unpack(t->codes, s->payload, s->positions, schema->levels, schema->k,
-                            s->packing, (size_t)(s->payload - begin));
+        if (s->packing == VQ_PACKING_RANS)
+            status = vqi_rans_unpack(t, &head->rans->stream[i], s->payload, s->payload_size);
+        else
+            status = vqi_unpack(t->codes, s->payload, s->positions, schema->levels, schema->k,
+                                s->packing, (size_t)(s->payload - begin));
         if (!status && s->dimensions.bytes)
             status = keep_dimensions(own, i, s, limits);
         own->seen.tokens[i] = t;

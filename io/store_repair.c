@@ -187,6 +187,7 @@ vq_status vq_shard_repair(const char *path, const char *damaged, const vq_shard_
         status = search_blocks(&s);
     if (!status)
         status = write_found(path, &s, opts, damage, context, &own_lost, &own);
+    vqi_rans_free(s.head.rans);
     vq_free(s.places);
     vqi_unmap(&map);
     if (!status && lost)

@@ -113,10 +113,15 @@ static vq_status open_part(vq_shard_writer *w)
     return VQ_OK;
 }
 
-static vq_status begin(vq_shard_writer *w)
+static vq_status begin_anew(vq_shard_writer *w)
 {
     if (ftruncate(w->fd, 0) || lseek(w->fd, 0, SEEK_SET) < 0)
         return io_error(w->part, "cannot be written");
+    return vqi_shard_begin(w);
+}
+
+vq_status vqi_shard_begin(vq_shard_writer *w)
+{
     w->end = w->written = w->blocks = 0;
     w->out.size = 0;
     vq_status status = vqi_store_begin(&w->out, &w->head);
@@ -154,14 +159,17 @@ static vq_status append(vq_shard_writer *w)
 static vq_status check_opts(vq_shard_writer *w)
 {
     const vq_shard_opts *o = &w->opts;
-    if (o->packing < 0 ||
-        (o->packing && o->packing != VQ_PACKING_RAW + 1 && o->packing != VQ_PACKING_BITS + 1))
+    if (o->packing < 0 || o->packing > VQ_PACKING_RANS + 1 || o->packing == VQ_PACKING_ENTROPY + 1)
         return vqi_fail(VQ_E_ARG, "vq_shard_opts.packing: %d is not a packing of shards plus 1",
                         o->packing);
     if (o->block_bytes && (o->block_bytes < VQI_BLOCK_LEAST || o->block_bytes > VQI_BLOCK_MOST))
         return vqi_fail(VQ_E_ARG, "vq_shard_opts.block_bytes is %u (%d to %d)", o->block_bytes,
                         VQI_BLOCK_LEAST, VQI_BLOCK_MOST);
     w->head.packing = o->packing ? (vq_packing)(o->packing - 1) : VQ_PACKING_BITS;
+    /* Its tables are made of all records: until those are there, they are bits. */
+    w->recode = w->head.packing == VQ_PACKING_RANS;
+    if (w->recode)
+        w->head.packing = VQ_PACKING_BITS;
     w->head.block_bytes = o->block_bytes ? o->block_bytes : VQI_BLOCK_DEFAULT;
     return VQ_OK;
 }
@@ -221,7 +229,7 @@ vq_status vqi_shard_create(vq_shard_writer **out, const vqi_file_ops *ops, const
     if (!status && w->opts.resume)
         status = vqi_shard_resume(w);
     if (!status && !w->first_block)
-        status = begin(w);
+        status = begin_anew(w);
     if (!status && w->opts.append)
         status = append(w);
     if (status)

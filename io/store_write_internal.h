@@ -10,6 +10,7 @@
 struct vq_shard_writer {
     vqi_store_head head;
     vq_shard_opts opts;
+    bool recode; /**< to be entropy coded when all is there */
     const vqi_file_ops *ops;
     char *path, *part;
     int fd;                 /**< of PATH.part; -1 = closed */
@@ -31,6 +32,23 @@ vq_status vqi_shard_create(vq_shard_writer **out, const vqi_file_ops *ops, const
 vq_status vqi_shard_put(vq_shard_writer *writer, const void *bytes, size_t size);
 /** Write the block that is not full yet, if there is one. @return VQ_OK, VQ_E_IO, VQ_E_NOMEM. */
 vq_status vqi_shard_flush(vq_shard_writer *writer);
+
+/** A record that was accepted is not refused when it is read again. */
+static inline vq_limits vqi_writer_limits(void)
+{
+    vq_limits limits = VQ_LIMITS_INIT;
+    vq_limits_resolve(&limits, NULL);
+    limits.max_tokens = limits.max_alloc_bytes = UINT64_MAX;
+    return limits;
+}
+
+/** The head, to the empty file. @return VQ_OK, VQ_E_IO, VQ_E_NOMEM. */
+vq_status vqi_shard_begin(vq_shard_writer *writer);
+/** All that follows the last record. @return VQ_OK, VQ_E_IO, VQ_E_NOMEM. */
+vq_status vqi_shard_end(vq_shard_writer *writer);
+/** Write PATH, entropy coded, from PATH.part, which is whole and goes away (store_recode.c).
+ *  @return VQ_OK, VQ_E_IO, VQ_E_NOMEM. */
+vq_status vqi_shard_recode(vq_shard_writer *writer);
 
 /** Read what is whole of PATH.part, and stand behind it (store_resume.c).
  *  @return VQ_OK, VQ_E_IO, VQ_E_MISMATCH, VQ_E_NOMEM. */

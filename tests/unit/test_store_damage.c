@@ -9,7 +9,7 @@
 #include "io/store_write_internal.h"
 #include "store_support.h"
 
-static const vq_packing packings[] = {VQ_PACKING_RAW, VQ_PACKING_BITS};
+static const vq_packing packings[] = {VQ_PACKING_RAW, VQ_PACKING_BITS, VQ_PACKING_RANS};
 enum { PACKINGS = sizeof packings / sizeof *packings };
 
 /* Which records verifying has named. */
