@@ -3,6 +3,7 @@
 set(LIBVQ_PUBLIC_HEADERS
     vq/code_tables.h
     vq/codebook.h
+    vq/communicator.h
     vq/cpu.h
     vq/dimensions.h
     vq/export.h

@@ -95,6 +95,7 @@ static vq_status training_create(training *t, float largest)
     vq_status status = vqi_stats_create(&t->stats, &form);
     if (!status)
         status = vqi_assign_create(&t->assign, &form, chunk);
+    t->assign.before = run->first;
     /* Codes and scores of all rows are held where the rows are: there they are the smaller part. */
     if (!status && t->source.memory && o->k >= FEW_CODEWORDS) {
         t->assign.pruning = &t->pruning;
@@ -138,8 +139,8 @@ static vq_status append_mse(training *t, size_t at, double mse)
     return VQ_OK;
 }
 
-/* The assignment half of Lloyd's iteration, chunk by chunk into the statistics. */
-static vq_status assign(double *mse, training *t, bool look)
+/* All rows, chunk by chunk into the statistics. */
+static vq_status pass(training *t, bool look)
 {
     const vqi_kmeans *run = t->run;
     const size_t chunk = t->assign.chunk;
@@ -167,6 +168,16 @@ static vq_status assign(double *mse, training *t, bool look)
         if (status)
             return status;
     }
+    return VQ_OK;
+}
+
+/* The assignment half of Lloyd's iteration. */
+static vq_status assign(double *mse, training *t, bool look)
+{
+    const vqi_kmeans *run = t->run;
+    const vq_status status = vqi_kmeans_reduce(t->stats, run, pass(t, look));
+    if (status)
+        return status;
     /* Rounded codewords may be a little too long, and a cosine with them above 1. */
     const double error = fmax(vq_kmeans_stats_objective(t->stats), 0);
     *mse = (run->opts.metric == VQ_METRIC_COSINE ? 2 : 1) * error / run->weight / run->d;
@@ -355,7 +366,7 @@ static vq_status find_seeds(training *t, float *largest)
     if (!status) {
         vqi_kmeans seeding = *run;
         seeding.x = sample.x;
-        seeding.n = sample.n;
+        seeding.n = seeding.total = sample.n;
         seeding.opts.weights = sample.weights;
         status = vqi_kmeans_seed(t->codewords, &seeding);
     }
@@ -377,9 +388,9 @@ static vq_status tell_codes(uint32_t *codes, const vq_codebook *codebook, const 
 }
 
 static vq_status train(vq_codebook **out, vq_kmeans_report *report, uint32_t *codes,
-                       const vq_source *source, const vq_kmeans_opts *opts)
+                       const vq_source *source, const vq_kmeans_opts *opts, vqi_ranks *ranks)
 {
-    vqi_kmeans run = {0};
+    vqi_kmeans run = {.ranks = ranks};
     training t = {.run = &run};
     float largest = 0;
     *out = NULL;
@@ -392,12 +403,12 @@ static vq_status train(vq_codebook **out, vq_kmeans_report *report, uint32_t *co
         status = training_create(&t, largest);
     if (!status)
         status = run_training(out, &t);
-    if (!status && codes) {
+    if (!status && codes)
         status = tell_codes(codes, *out, &t);
-        if (status) {
-            vq_codebook_free(*out);
-            *out = NULL;
-        }
+    status = vqi_ranks_agree(ranks, status);
+    if (status) {
+        vq_codebook_free(*out);
+        *out = NULL;
     }
     training_clear(&t);
     if (report && !status)
@@ -410,14 +421,32 @@ static vq_status train(vq_codebook **out, vq_kmeans_report *report, uint32_t *co
 vq_status vq_kmeans_train_source(vq_codebook **out, vq_kmeans_report *report,
                                  const vq_source *source, const vq_kmeans_opts *opts)
 {
-    return train(out, report, NULL, source, opts);
+    return train(out, report, NULL, source, opts, NULL);
+}
+
+vq_status vq_kmeans_train_ranks(vq_codebook **out, vq_kmeans_report *report,
+                                const vq_source *source, const vq_kmeans_opts *opts,
+                                const vq_communicator *communicator)
+{
+    vqi_ranks ranks;
+    *out = NULL;
+    vq_status status = vqi_ranks_create(&ranks, communicator);
+    if (status) {
+        if (report)
+            *report = (vq_kmeans_report){0};
+        status = vqi_ranks_agree(&ranks, status);
+    } else {
+        status = train(out, report, NULL, source, opts, &ranks);
+    }
+    vqi_ranks_clear(&ranks);
+    return status;
 }
 
 vq_status vqi_kmeans_train_codes(vq_codebook **out, vq_kmeans_report *report, uint32_t *codes,
                                  const float *x, size_t n, uint32_t d, const vq_kmeans_opts *opts)
 {
     const vq_source source = vq_source_from_memory(x, n, d);
-    return train(out, report, codes, &source, opts);
+    return train(out, report, codes, &source, opts, NULL);
 }
 
 vq_status vq_kmeans_train(vq_codebook **out, vq_kmeans_report *report, const float *x, size_t n,

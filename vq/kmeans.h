@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "vq/codebook.h"
+#include "vq/communicator.h"
 #include "vq/source.h"
 
 #ifdef __cplusplus
@@ -118,6 +119,21 @@ VQ_API vq_status vq_kmeans_train(vq_codebook **out, vq_kmeans_report *report, co
  */
 VQ_API vq_status vq_kmeans_train_source(vq_codebook **out, vq_kmeans_report *report,
                                         const vq_source *source, const vq_kmeans_opts *opts);
+
+/**
+ * Train one codebook in several processes, each of which has a part of the rows: every rank makes this call and gets the codebook
+ * and the report that one process would get of all rows, in the order of the ranks, bit for bit. Seeds are chosen by every
+ * rank for itself, from a sample that all share; in each iteration sums and counts are exchanged, 16 x K x d bytes.
+ * @param source       the rows of this rank; may be none.
+ * @param opts         the same in every rank, but threads and progress; weights must be NULL and repair_rounds 0. If progress stops
+ *                     one rank, it stops all.
+ * @param communicator vq/communicator.h.
+ * @return as vq_kmeans_train_source(), also where it is another rank that failed; VQ_E_MISMATCH (ranks with different options);
+ *         VQ_E_IO (the communicator failed).
+ */
+VQ_API vq_status vq_kmeans_train_ranks(vq_codebook **out, vq_kmeans_report *report,
+                                       const vq_source *source, const vq_kmeans_opts *opts,
+                                       const vq_communicator *communicator);
 
 VQ_API void vq_kmeans_report_clear(vq_kmeans_report *report);
 

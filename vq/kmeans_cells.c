@@ -199,5 +199,5 @@ vq_status vqi_assign_rows(vq_kmeans_stats *stats, vqi_assign *a, const vq_codebo
     if (cosine)
         for (size_t i = 0; i < count; i++)
             a->errors[i] = 1 - a->errors[i];
-    return add_to_cells(stats, a, rows, count, number, weights, threads);
+    return add_to_cells(stats, a, rows, count, a->before + number, weights, threads);
 }

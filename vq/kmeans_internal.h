@@ -7,6 +7,8 @@
 #include <stdint.h>
 
 #include "vq/kmeans.h"
+#include "vq/kmeans_stats.h"
+#include "vq/ranks_internal.h"
 #include "vq/source.h"
 
 /** As vq_kmeans_train(), and the codes of the rows under the codebook, which the last pass found anyway. */
@@ -18,9 +20,12 @@ typedef struct vqi_kmeans {
     const float *x; /**< the rows that seeding looks at */
     size_t n;
     uint32_t d;
-    double weight; /**< sum of the rows' weights */
+    double weight; /**< sum of the rows' weights, in all ranks */
     vq_kmeans_opts opts;
-    int exhaustive; /**< seeding looks at every row for every draw: the reference, slow */
+    int exhaustive;   /**< seeding looks at every row for every draw: the reference, slow */
+    size_t total;     /**< rows of all ranks; n if there is one process */
+    uint64_t first;   /**< rows of the ranks before this one */
+    vqi_ranks *ranks; /**< those who train together; NULL = one process */
 } vqi_kmeans;
 
 /** Fill in run and every default, and refuse what cannot be trained on. @return as vq_kmeans_train_source(). */
@@ -67,5 +72,16 @@ size_t vqi_kmeans_seeding_rows(const vqi_kmeans *run);
  */
 vq_status vqi_kmeans_look(vqi_sample *sample, float *largest, const vq_source *source,
                           const vqi_kmeans *run);
+
+/* What ranks exchange (kmeans_ranks.c). Each takes the status of what this rank did before, of which the others must hear, and
+ * does nothing more where there is one process. */
+
+/** Compare the settings and count the rows: fill in first and total. */
+vq_status vqi_kmeans_meet(vqi_kmeans *run, vq_status status);
+/** Make the sample, of which each rank has its part, and the largest number those of all ranks. */
+vq_status vqi_kmeans_share_sample(vqi_sample *sample, float *largest, const vqi_kmeans *run,
+                                  vq_status status);
+/** Make the statistics of a pass those of the rows of all ranks. */
+vq_status vqi_kmeans_reduce(vq_kmeans_stats *stats, const vqi_kmeans *run, vq_status status);
 
 #endif

@@ -12,16 +12,12 @@
 enum { MAX_K = 1 << 24, DEFAULT_ITERATIONS = 25, MOST_PLUSPLUS = 8192 };
 static const double default_tolerance = 1e-4;
 
-static vq_status check_options(const vq_kmeans_opts *o, size_t n, uint32_t d)
+static vq_status check_options(const vq_kmeans_opts *o, uint32_t d)
 {
-    if (!n || !d)
-        return vqi_fail(VQ_E_ARG, "k-means of %zu rows of %u floats (give at least one of each)", n,
-                        d);
+    if (!d)
+        return vqi_fail(VQ_E_ARG, "k-means of rows of 0 floats");
     if (!o->k || o->k > MAX_K)
         return vqi_fail(VQ_E_ARG, "vq_kmeans_opts.k is %u (1 to %d codewords)", o->k, MAX_K);
-    if (n < o->k)
-        return vqi_fail(
-            VQ_E_ARG, "%zu rows are too few for %u codewords (give more rows or lower k)", n, o->k);
     if (o->metric != VQ_METRIC_EUCLIDEAN && o->metric != VQ_METRIC_COSINE)
         return vqi_fail(VQ_E_ARG,
                         "vq_kmeans_opts.metric is %s (k-means knows euclidean and cosine)",
@@ -44,6 +40,17 @@ static vq_status check_options(const vq_kmeans_opts *o, size_t n, uint32_t d)
     return VQ_OK;
 }
 
+static vq_status check_rows(const vqi_kmeans *run)
+{
+    if (!run->total)
+        return vqi_fail(VQ_E_ARG, "k-means of 0 rows");
+    if (run->total < run->opts.k)
+        return vqi_fail(VQ_E_ARG,
+                        "%zu rows are too few for %u codewords (give more rows or lower k)",
+                        run->total, run->opts.k);
+    return VQ_OK;
+}
+
 vq_status vqi_kmeans_check_seeds(const vqi_kmeans *run)
 {
     for (uint32_t c = 0; c < run->opts.k; c++)
@@ -54,8 +61,8 @@ vq_status vqi_kmeans_check_seeds(const vqi_kmeans *run)
 
 static vq_status check_weights(vqi_kmeans *run)
 {
-    run->weight = 0;
-    for (size_t i = 0; i < run->n; i++) {
+    run->weight = run->ranks ? (double)run->total : 0;
+    for (size_t i = 0; i < run->n && !run->ranks; i++) {
         const float weight = vqi_kmeans_weight(run, i);
         if (!isfinite(weight))
             return vqi_fail(VQ_E_NONFINITE, "weight %zu of k-means is not finite", i);
@@ -76,9 +83,7 @@ vq_status vqi_kmeans_prepare(vqi_kmeans *run, vq_source *source, const vq_source
     if (!status)
         status = vqi_options(&run->opts, sizeof run->opts, opts, "vq_kmeans_opts");
     if (!status)
-        status = check_options(&run->opts, source->n, source->d);
-    if (status)
-        return status;
+        status = check_options(&run->opts, source->d);
     vq_kmeans_opts *o = &run->opts;
     if (!o->max_iterations)
         o->max_iterations = DEFAULT_ITERATIONS;
@@ -92,5 +97,8 @@ vq_status vqi_kmeans_prepare(vqi_kmeans *run, vq_source *source, const vq_source
         o->threads = omp_get_max_threads();
     run->n = source->n;
     run->d = source->d;
-    return check_weights(run);
+    status = vqi_kmeans_meet(run, status);
+    if (!status)
+        status = check_rows(run);
+    return status ? status : check_weights(run);
 }

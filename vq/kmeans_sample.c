@@ -36,7 +36,7 @@ size_t vqi_kmeans_seeding_rows(const vqi_kmeans *run)
         rows = rows < most ? rows : most;
         rows = rows > fewest ? rows : fewest;
     }
-    return rows < run->n ? rows : run->n;
+    return rows < run->total ? rows : run->total;
 }
 
 void vqi_sample_clear(vqi_sample *sample)
@@ -68,7 +68,7 @@ static void draw_next(sampler *s)
         return;
     }
     /* Share j of m begins at row floor(j n / m), without the product. */
-    const size_t whole = run->n / s->room, rest = run->n % s->room, j = s->share;
+    const size_t whole = run->total / s->room, rest = run->total % s->room, j = s->share;
     const size_t begin = j * whole + (size_t)((unsigned __int128)j * rest / s->room),
                  end = (j + 1) * whole + (size_t)((unsigned __int128)(j + 1) * rest / s->room);
     s->row = begin + (size_t)(uniform * (double)(end - begin));
@@ -87,12 +87,12 @@ static void take_rows(sampler *s, const float *rows, size_t first, size_t count)
 {
     const size_t d = s->run->d;
     const float *weights = s->run->opts.weights;
-    if (s->room == s->run->n) { /* all of them */
+    if (s->room == s->run->total) { /* all of them */
         memcpy(s->sample->own_x + first * d, rows, count * d * sizeof *rows);
         return;
     }
     for (; !weights && s->share < s->room && s->row < first + count; draw_next(s)) {
-        take_row(s, rows + (s->row - first) * d, 1);
+        memcpy(s->sample->own_x + s->share * d, rows + (s->row - first) * d, d * sizeof *rows);
         s->share++;
     }
     for (size_t i = 0; weights && i < count; i++) {
@@ -113,17 +113,21 @@ static vq_status sampler_create(sampler *s, vqi_sample *sample, const vqi_kmeans
     s->sample = sample;
     s->room = room;
     s->random = vqi_random_from(~run->opts.seed);
-    const bool all = room == run->n;
-    sample->n = all ? room : 0;
-    sample->own_x = vqi_alloc(room, run->d * sizeof *sample->own_x);
+    const bool all = room == run->total;
+    sample->n = run->opts.weights && !all ? 0 : room;
+    /* The rows of other ranks are zeros until they are shared. */
+    sample->own_x = run->ranks ? vqi_calloc(room, run->d * sizeof *sample->own_x)
+                               : vqi_alloc(room, run->d * sizeof *sample->own_x);
     if (run->opts.weights && !all)
         sample->own_weights = vqi_alloc(room, sizeof *sample->own_weights);
     if (!sample->own_x || (run->opts.weights && !all && !sample->own_weights))
         return vqi_fail_nomem((unsigned long long)room * run->d * sizeof *sample->own_x);
     sample->x = sample->own_x;
     sample->weights = all ? run->opts.weights : sample->own_weights;
-    if (!all)
-        draw_next(s);
+    if (all)
+        return VQ_OK;
+    for (draw_next(s); !run->opts.weights && s->share < room && s->row < run->first; draw_next(s))
+        s->share++;
     return VQ_OK;
 }
 
@@ -162,9 +166,9 @@ static vq_status look(float *largest, sampler *s, const vq_source *source, float
         const uint32_t bits = largest_of_rows(rows, count, run->d, run->opts.threads);
         most = bits > most ? bits : most;
         if (most >= INFINITE)
-            status = fail_not_finite(rows, first, run->d);
+            status = fail_not_finite(rows, (size_t)run->first + first, run->d);
         else if (s->room)
-            take_rows(s, rows, first, count);
+            take_rows(s, rows, (size_t)run->first + first, count);
         vqi_source_done(source, first, count);
         if (status)
             return status;
@@ -181,7 +185,7 @@ vq_status vqi_kmeans_look(vqi_sample *sample, float *largest, const vq_source *s
     sampler s = {0};
     float *buffer = NULL;
     vq_status status = VQ_OK;
-    if (source->memory && room == run->n) {
+    if (source->memory && room == run->n && !run->ranks) {
         sample->x = source->memory;
         sample->weights = run->opts.weights;
         sample->n = run->n;
@@ -195,5 +199,5 @@ vq_status vqi_kmeans_look(vqi_sample *sample, float *largest, const vq_source *s
     if (!status)
         status = look(largest, &s, source, buffer, chunk, run);
     vqi_free(buffer);
-    return status;
+    return vqi_kmeans_share_sample(sample, largest, run, status);
 }

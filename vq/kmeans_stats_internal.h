@@ -72,6 +72,7 @@ typedef struct vqi_assign {
     struct vqi_pruning
         *pruning;              /**< how rows are searched from pass to pass; NULL = from nothing */
     struct vqi_repair *repair; /**< what looks for wasted codewords in this pass, or NULL */
+    uint64_t before;           /**< rows of other ranks that are numbered before these */
 } vqi_assign;
 
 vq_status vqi_assign_create(vqi_assign *assign, const vqi_stats_form *form, size_t chunk);
@@ -80,7 +81,7 @@ void vqi_assign_clear(vqi_assign *assign);
 /**
  * Find the codewords of up to assign->chunk rows and add them.
  * @param rows    not beyond the bounds of the statistics: that is not looked at again.
- * @param number  of the first of them.
+ * @param number  of the first of them in this rank.
  * @param weights of them, or NULL.
  */
 vq_status vqi_assign_rows(vq_kmeans_stats *stats, vqi_assign *assign, const vq_codebook *codebook,

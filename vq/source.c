@@ -178,3 +178,54 @@ vq_status vq_source_concat(vq_source *out, vq_source *parts, size_t count)
     *out = own;
     return VQ_OK;
 }
+
+typedef struct slice {
+    vq_source whole;
+    size_t first;
+} slice;
+
+static vq_status slice_read(void *context, const float **rows, float *buffer, size_t first,
+                            size_t count)
+{
+    const slice *s = context;
+    return vqi_source_read(rows, &s->whole, buffer, s->first + first, count);
+}
+
+static void slice_done(void *context, size_t first, size_t count)
+{
+    const slice *s = context;
+    vqi_source_done(&s->whole, s->first + first, count);
+}
+
+static void slice_close(void *context)
+{
+    slice *s = context;
+    vq_source_close(&s->whole);
+    vqi_free(s);
+}
+
+vq_status vq_source_slice(vq_source *out, vq_source *whole, size_t first, size_t n)
+{
+    vq_source checked;
+    const vq_status status = vqi_source_check(&checked, whole);
+    if (status)
+        return status;
+    if (first > checked.n || n > checked.n - first)
+        return vqi_fail(VQ_E_ARG, "%zu rows from row %zu of a source of %zu", n, first, checked.n);
+    slice *s = vqi_calloc(1, sizeof *s);
+    if (!s)
+        return vqi_fail_nomem(sizeof *s);
+    s->whole = checked;
+    s->first = first;
+    vq_source own = VQ_SOURCE_INIT;
+    own.n = n;
+    own.d = checked.d;
+    own.memory = checked.memory ? checked.memory + first * checked.d : NULL;
+    own.read = slice_read;
+    own.done = slice_done;
+    own.close = slice_close;
+    own.context = s;
+    memset(whole, 0, sizeof *whole);
+    *out = own;
+    return VQ_OK;
+}

@@ -18,7 +18,8 @@ extern "C" {
 
 /**
  * n rows of d floats. Set `memory`, or `read` and what goes with it; leave the rest 0. The same rows must come
- * in every pass. One user at a time: a pass begins at row 0 and its reads rise, but it need not reach the end.
+ * in every pass. One user at a time: a pass begins at row 0 (of a slice, at its first) and its reads rise, but
+ * it need not reach the end.
  */
 typedef struct vq_source {
     size_t struct_size;  /**< sizeof(vq_source) */
@@ -53,6 +54,15 @@ VQ_API vq_source vq_source_from_memory(const float *x, size_t n, uint32_t d);
  * @return VQ_OK, VQ_E_ARG (no parts, a part that is not set, different d), VQ_E_NOMEM.
  */
 VQ_API vq_status vq_source_concat(vq_source *out, vq_source *parts, size_t count);
+
+/**
+ * Some rows of a source, one after another, as a source: the part of one of several processes.
+ * @param[out]    out   owned by the caller on VQ_OK, free with vq_source_close(); else untouched.
+ * @param[in,out] whole on VQ_OK it belongs to `out` and is zeroed.
+ * @param         first, n rows first to first + n - 1, which it has; n may be 0.
+ * @return VQ_OK, VQ_E_ARG, VQ_E_NOMEM.
+ */
+VQ_API vq_status vq_source_slice(vq_source *out, vq_source *whole, size_t first, size_t n);
 
 /** Free what a source holds and zero it. NULL and a zeroed source are allowed. */
 VQ_API void vq_source_close(vq_source *source);

@@ -5,6 +5,7 @@
 
 #include "vq/code_tables.h"
 #include "vq/codebook.h"
+#include "vq/communicator.h"
 #include "vq/cpu.h"
 #include "vq/dimensions.h"
 #include "vq/export.h"

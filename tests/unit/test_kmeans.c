@@ -127,7 +127,7 @@ static void test_pruning_is_exact(void **state)
                     x[j] = (float)(scales[scale] * ((double)x[j] + offsets[offset]));
                 for (int j = 0; j < N; j++)
                     weights[j] = (float)(j % 3);
-                vqi_kmeans run = {x, N, d, N, options(K), 0};
+                vqi_kmeans run = {x, N, d, N, options(K), 0, N, 0, NULL};
                 run.opts.threads = 1 + offset;
                 run.opts.metric = scale ? VQ_METRIC_EUCLIDEAN : (vq_metric)(offset % 2);
                 run.opts.weights = scale == 2 ? weights : NULL;

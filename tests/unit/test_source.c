@@ -318,7 +318,7 @@ static void test_sample(void **state)
     }
     weights[5000] = 20000; /* two in five of all weight */
     const vq_source source = vq_source_from_memory(x, N, 1);
-    vqi_kmeans run = {NULL, N, 1, N, options(4), 0};
+    vqi_kmeans run = {NULL, N, 1, N, options(4), 0, N, 0, NULL};
     run.opts.threads = 1;
     run.opts.seeding_rows = ROWS;
     vqi_sample sample = {0};
@@ -364,6 +364,8 @@ static vq_status train_from_parts(void *context)
     opts.seeding_rows = 10;
     vq_status status = vq_source_concat(&chain, parts, 2);
     if (!status)
+        status = vq_source_slice(&chain, &chain, 3, 30);
+    if (!status)
         status = vq_kmeans_train_source(&codebook, NULL, &chain, &opts);
     vq_codebook_free(codebook);
     vq_source_close(&chain);
@@ -378,6 +380,36 @@ static void test_no_memory(void **state)
     free(x);
 }
 
+/* Slices of memory, of a file-like source and of a slice; the whole belongs to the slice. */
+static void test_slice(void **state)
+{
+    (void)state;
+    enum { N = 500, D = 3 };
+    float *x = make_rows(N, D, 6);
+    for (int way = 0; way < 3; way++) {
+        int closed = 0;
+        reader r = {
+            .x = x, .n = N, .d = D, .fail_at = SIZE_MAX, .own = way == 2, .closed = &closed};
+        vq_source whole = way ? source_of(&r) : vq_source_from_memory(x, N, D), part;
+        const vq_kmeans_opts opts = options(7);
+        assert_status(VQ_E_ARG, vq_source_slice(&part, &whole, N + 1, 0));
+        assert_status(VQ_E_ARG, vq_source_slice(&part, &whole, 1, N));
+        assert_ok(vq_source_slice(&part, &whole, 0, 400)); /* a pass of the reader begins at 0 */
+        assert_int_equal(whole.n, 0);
+        assert_ok(vq_source_slice(&part, &part, 0, 300)); /* in place */
+        assert_int_equal(part.n, 300);
+        assert_same_training(&part, x, 300, D, &opts);
+        vq_source_close(&part);
+        assert_int_equal(closed, way > 0);
+    }
+    vq_source whole = vq_source_from_memory(x, N, D), part;
+    const vq_kmeans_opts opts = options(7);
+    assert_ok(vq_source_slice(&part, &whole, 123, 200));
+    assert_same_training(&part, x + 123 * D, 200, D, &opts);
+    vq_source_close(&part);
+    free(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -385,6 +417,7 @@ int main(void)
         cmocka_unit_test(test_pruning_changes_nothing),
         cmocka_unit_test(test_pruned_search),
         cmocka_unit_test(test_concat),
+        cmocka_unit_test(test_slice),
         cmocka_unit_test(test_bad_sources),
         cmocka_unit_test(test_changing_rows),
         cmocka_unit_test(test_sample),
