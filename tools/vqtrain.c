@@ -158,16 +158,16 @@ static int train(vqtrain_run *run, int features)
     if (code == CLI_INTERRUPTED && run->checkpoint && run->levels)
         cli_note(run->common, "%s: %u level%s done (go on with --resume)", run->checkpoint,
                  run->levels, run->levels == 1 ? "" : "s");
-    if (!code) {
+    if (!code && run->ranks.rank == 0) {
         vq_status status = vq_safetensors_serialize(&bytes, model);
         if (!status)
             status = vq_file_write(run->common->output, bytes.data, bytes.size, NULL);
         if (status)
             code = cli_fail(run->common, run->common->output, status);
     }
-    if (!code && run->checkpoint)
+    if (!code && run->checkpoint && run->ranks.rank == 0)
         unlink(run->checkpoint);
-    if (!code)
+    if (!code && run->ranks.rank == 0)
         code = tell(run, features, &bytes);
     vq_bytes_clear(&bytes);
     vq_tensors_free(model);
@@ -181,20 +181,28 @@ int main(int argc, char **argv)
     cli_paths inputs = {0};
     if (argc > 1 && strcmp(argv[1], "--import") == 0)
         return vqtrain_import(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "--partial") == 0)
+        return vqtrain_partial(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "--merge") == 0)
+        return vqtrain_merge(argc - 1, argv + 1);
     int features, code = cli_parse(&common, &vqtrain_program, argc, argv, &s);
     if (code != CLI_GO_ON)
         return code;
     if (optind == argc)
         return cli_usage(&common, "nothing to train on was named (see vqtrain --help)");
+    vqtrain_run run = {.common = &common, .settings = &s, .inputs = &inputs};
     cli_catch_signals();
-    code = cli_expand(&inputs, &common, argv + optind, argc - optind,
-                      s.action ? is_action_name : is_training_name);
+    code = vqtrain_ranks_begin(&run.ranks, &common);
+    if (!code)
+        code = cli_expand(&inputs, &common, argv + optind, argc - optind,
+                          s.action ? is_action_name : is_training_name);
     if (!code)
         code = choose_kind(&common, &inputs, &s, &features);
+    if (!code && run.ranks.size > 1)
+        code = vqtrain_ranks_check(&common, &s, features);
     if (!code)
         code = check_output(&common, &inputs);
     if (!code) {
-        vqtrain_run run = {.common = &common, .settings = &s, .inputs = &inputs};
         run.identity = vqtrain_identity(&s, features);
         code = prepare_checkpoint(&run);
         if (!code)
@@ -206,5 +214,7 @@ int main(int argc, char **argv)
         free(run.data_before);
     }
     cli_paths_clear(&inputs);
-    return cli_close_stdout(&common, code);
+    code = cli_close_stdout(&common, code);
+    vqtrain_ranks_end(code);
+    return code;
 }

@@ -6,6 +6,8 @@
 #include "cli_kind.h"
 #include "rvq/residual.h"
 #include "rvq/split.h"
+#include "vq/communicator.h"
+#include "vq/kmeans_stats.h"
 #include "vq/scalar.h"
 #include "vq/source.h"
 #include "vq/tensors.h"
@@ -73,6 +75,8 @@ typedef struct vqtrain_run {
     const cli_common *common;
     const vqtrain_settings *settings;
     const cli_paths *inputs;
+    vq_communicator
+        ranks; /**< those who train together, of which each takes its share of the rows */
     cli_progress progress;
     uint32_t over, iteration; /**< k-means that are over; how far the one at work is */
     uint32_t clock;           /**< the level whose time `progress` takes, from 1; 0 = none */
@@ -123,6 +127,8 @@ vq_kmeans_opts vqtrain_kmeans_opts(vqtrain_run *run);
 /** Train, and make the tensors of the model. @return the exit code; *model is NULL but for CLI_DONE. */
 int vqtrain_features(vqtrain_run *run, vq_tensors **model);
 int vqtrain_grids(vqtrain_run *run, vq_tensors **model);
+/** Add this rank's share of the features to statistics. @return the exit code. */
+int vqtrain_statistics(vqtrain_run *run, vq_kmeans_stats *stats, const vq_codebook *codebook);
 int vqtrain_signals(vqtrain_run *run, vq_tensors **model);
 /** A row that is not finite, or CLI_DONE: the exit code after a message that names file and row. */
 int vqtrain_check_finite(vqtrain_run *run, const char *path, const char *what, const float *row,
@@ -135,10 +141,25 @@ int vqtrain_check_data(vqtrain_run *run);
 /** A level is done: note its report, write the checkpoint. The shape of level_done callbacks. */
 int vqtrain_level_done(void *context, uint32_t level, const vq_quantizer *so_far,
                        const vq_kmeans_report *report);
+/** Note the report of a level. */
+void vqtrain_note_level(vqtrain_run *run, uint32_t level, const vq_kmeans_report *report);
 /** Show how far k-means of a level is. The shape of codec progress callbacks. */
 int vqtrain_progress(void *context, uint32_t level, const vq_kmeans_progress *progress);
 
 /** `vqtrain --import`, a command line of its own; argv[0] is the option. @return the exit code. */
 int vqtrain_import(int argc, char **argv);
+/** `vqtrain --partial` and `vqtrain --merge`, likewise (vqtrain_parts.c). */
+int vqtrain_partial(int argc, char **argv);
+int vqtrain_merge(int argc, char **argv);
+
+/* Several processes (vqtrain_ranks.c). */
+
+/** Who trains together: those whom mpirun started, or this process alone. All but rank 0 become quiet.
+ *  @return CLI_DONE or the exit code after a message. */
+int vqtrain_ranks_begin(vq_communicator *ranks, cli_common *common);
+/** Before the program ends; does not return in some cases if `code` says failure. */
+void vqtrain_ranks_end(int code);
+/** Can several processes train this? @return CLI_DONE or CLI_USAGE after a message. */
+int vqtrain_ranks_check(const cli_common *common, const vqtrain_settings *s, int features);
 
 #endif

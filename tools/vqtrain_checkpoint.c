@@ -45,12 +45,8 @@ static vq_status write_checkpoint(const vqtrain_run *run, const vq_quantizer *so
     return status;
 }
 
-int vqtrain_level_done(void *context, uint32_t level, const vq_quantizer *so_far,
-                       const vq_kmeans_report *report)
+void vqtrain_note_level(vqtrain_run *run, uint32_t level, const vq_kmeans_report *report)
 {
-    vqtrain_run *run = context;
-    if (level >= VQ_MAX_LEVELS)
-        return 1;
     run->rows[level] = (vq_level_report){
         .k = report->used + report->dead,
         .used = report->used,
@@ -67,6 +63,15 @@ int vqtrain_level_done(void *context, uint32_t level, const vq_quantizer *so_far
         cli_note(run->common, "level %u: %u iterations%s, mse %.6g, %u of %u used, %u revived",
                  level, report->iterations, report->converged ? " (converged)" : "",
                  run->rows[level].mse, report->used, run->rows[level].k, report->revived);
+}
+
+int vqtrain_level_done(void *context, uint32_t level, const vq_quantizer *so_far,
+                       const vq_kmeans_report *report)
+{
+    vqtrain_run *run = context;
+    if (level >= VQ_MAX_LEVELS)
+        return 1;
+    vqtrain_note_level(run, level, report);
     /* A checkpoint that cannot be written is no reason to lose the levels that are in memory. */
     if (run->checkpoint && write_checkpoint(run, so_far))
         cli_warn(run->common, "%s (this run cannot be resumed; it goes on)", vq_last_error());

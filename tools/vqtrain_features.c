@@ -12,8 +12,10 @@
 typedef struct features {
     char *const *path; /* of the files, borrowed */
     size_t files;
-    vq_source rows; /* all that is trained on */
-    uint64_t total; /* rows of the files, before any sampling */
+    vq_source rows;       /* all that is trained on */
+    uint64_t total;       /* rows of the files, before any sampling */
+    uint64_t limit;       /* that are trained on */
+    uint64_t first, last; /* this rank's share of those, without the last */
     uint32_t checksum;
     uint64_t *end; /* of each file, the number of the row after its last */
     float *buffer; /* VQTRAIN_CHUNK rows */
@@ -101,13 +103,19 @@ static int check_row(vqtrain_run *run, const features *f, const float *row, uint
                                 number - (file ? f->end[file - 1] : 0));
 }
 
-/** Look at every row that is trained on: `limit` of them, an even sample, laid out at f->x if that is room. */
-static int look(vqtrain_run *run, features *f, uint64_t limit)
+/* Row number j of what is trained on is row floor(j * rows / limit) of the files: all of them, or an even sample. */
+static size_t row_of(const features *f, uint64_t j)
 {
-    const uint64_t rows = f->rows.n;
+    return (size_t)((unsigned __int128)j * f->total / f->limit);
+}
+
+/** Look at every row of this rank's share, laid out at f->x if that is room. */
+static int look(vqtrain_run *run, features *f)
+{
     const size_t size = f->rows.d * sizeof(float);
-    uint64_t taken = 0;
-    for (size_t first = 0; first < rows; first += VQTRAIN_CHUNK) {
+    const size_t rows = f->last > f->first ? row_of(f, f->last - 1) + 1 : 0;
+    uint64_t taken = f->first;
+    for (size_t first = row_of(f, f->first); first < rows; first += VQTRAIN_CHUNK) {
         const size_t count = rows - first < VQTRAIN_CHUNK ? rows - first : VQTRAIN_CHUNK;
         const float *chunk;
         int code = CLI_DONE;
@@ -119,15 +127,14 @@ static int look(vqtrain_run *run, features *f, uint64_t limit)
             cli_progress_clear(&run->progress);
             return cli_fail(run->common, NULL, status);
         }
-        for (size_t i = 0; i < count && taken < limit && !code; i++) {
-            /* Row number j of the sample is row floor(j * rows / limit) of the whole. */
-            if ((uint64_t)((unsigned __int128)taken * rows / limit) != first + i)
+        for (size_t i = 0; i < count && taken < f->last && !code; i++) {
+            if (row_of(f, taken) != first + i)
                 continue;
             const float *row = chunk + i * f->rows.d;
             code = check_row(run, f, row, first + i);
             f->checksum = vq_crc32c(f->checksum, row, size);
             if (f->x)
-                memcpy(f->x + taken * f->rows.d, row, size);
+                memcpy(f->x + (taken - f->first) * f->rows.d, row, size);
             taken++;
         }
         done_rows(f, first, count);
@@ -144,27 +151,35 @@ static int load(vqtrain_run *run, features *f, int in_memory)
     if (code)
         return code;
     f->total = f->rows.n;
-    const uint64_t most = run->settings->max_vectors,
-                   limit = most && most < f->total ? most : f->total;
+    const uint64_t most = run->settings->max_vectors, rank = run->ranks.rank,
+                   size = run->ranks.size ? run->ranks.size : 1;
     const uint32_t d = f->rows.d;
-    if (!limit)
+    f->limit = most && most < f->total ? most : f->total;
+    if (!f->limit)
         return cli_fault(run->common, f->path[0], "there are no vectors to train on");
-    in_memory = in_memory || limit < f->total;
+    f->first = (uint64_t)((unsigned __int128)f->limit * rank / size);
+    f->last = (uint64_t)((unsigned __int128)f->limit * (rank + 1) / size);
+    const uint64_t own = f->last - f->first;
+    in_memory = in_memory || f->limit < f->total;
     f->buffer = malloc((size_t)VQTRAIN_CHUNK * d * sizeof *f->buffer);
-    if (in_memory && limit <= SIZE_MAX / sizeof *f->x / d)
-        f->x = malloc((size_t)limit * d * sizeof *f->x);
+    if (in_memory && own <= SIZE_MAX / sizeof *f->x / d)
+        f->x = malloc((size_t)(own ? own : 1) * d * sizeof *f->x);
     if (!f->buffer || (in_memory && !f->x))
         return cli_fault(run->common, "features",
                          "out of memory for %llu vectors of %u numbers (see --max-vectors)",
-                         (unsigned long long)limit, d);
+                         (unsigned long long)own, d);
     cli_progress_start(&run->progress, run->common);
-    code = look(run, f, limit);
+    code = look(run, f);
     if (code)
         return code;
     cli_progress_clear(&run->progress);
     if (in_memory) {
         vq_source_close(&f->rows);
-        f->rows = vq_source_from_memory(f->x, (size_t)limit, d);
+        f->rows = vq_source_from_memory(f->x, (size_t)own, d);
+    } else if (size > 1) {
+        const vq_status status = vq_source_slice(&f->rows, &f->rows, (size_t)f->first, (size_t)own);
+        if (status)
+            return cli_fail(run->common, NULL, status);
     }
     return CLI_DONE;
 }
@@ -200,9 +215,13 @@ static int load_all(vqtrain_run *run, features *f, features *teacher)
     if (s->teacher)
         snprintf(said, sizeof said, " teacher_dimension=%u teacher_crc32c=%08x", teacher->rows.d,
                  teacher->checksum);
-    run->vectors = f->rows.n;
-    run->data = cli_format("vectors=%zu dimension=%u crc32c=%08x%s", f->rows.n, f->rows.d,
-                           f->checksum, said);
+    run->vectors = f->limit;
+    if (run->ranks.size > 1) /* no rank has seen them all */
+        run->data = cli_format("vectors=%llu dimension=%u processes=%u",
+                               (unsigned long long)f->limit, f->rows.d, run->ranks.size);
+    else
+        run->data = cli_format("vectors=%zu dimension=%u crc32c=%08x%s", f->rows.n, f->rows.d,
+                               f->checksum, said);
     return vqtrain_check_data(run);
 }
 
@@ -216,7 +235,7 @@ int vqtrain_features(vqtrain_run *run, vq_tensors **model)
     if (!code) {
         cli_progress_start(&run->progress, run->common);
         vq_status status = vqtrain_quantizer(run, &quantizer, &f.rows);
-        if (!status)
+        if (!status && run->ranks.size <= 1)
             status = vqtrain_measure(run, quantizer, &f.rows);
         if (!status)
             status = vq_tensors_create(model);
@@ -229,5 +248,18 @@ int vqtrain_features(vqtrain_run *run, vq_tensors **model)
     clear(&f);
     clear(&teacher);
     free(taught_by);
+    return code;
+}
+
+int vqtrain_statistics(vqtrain_run *run, vq_kmeans_stats *stats, const vq_codebook *codebook)
+{
+    features f = {.path = run->inputs->path, .files = run->inputs->count};
+    int code = load(run, &f, 0);
+    if (!code) {
+        const vq_status status = vq_kmeans_stats_accumulate(stats, codebook, &f.rows, f.first, NULL,
+                                                            run->common->threads);
+        code = status ? cli_fail(run->common, NULL, status) : CLI_DONE;
+    }
+    clear(&f);
     return code;
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One codebook by k-means, whose rows may be read again in every iteration. */
+#include <math.h>
+
 #include "vqtrain.h"
 
 static int on_progress(void *context, const vq_kmeans_progress *progress)
@@ -80,6 +82,7 @@ vq_status vqtrain_kmeans(vqtrain_run *run, vq_quantizer **out, const vq_source *
 {
     vq_kmeans_opts opts = vqtrain_kmeans_opts(run);
     vq_codebook *codebook;
+    vq_kmeans_report report = {0};
     vq_source source = *rows;
     watched w = {.run = run, .rows = rows, .most = opts.max_iterations};
     if (!source.memory) {
@@ -89,9 +92,18 @@ vq_status vqtrain_kmeans(vqtrain_run *run, vq_quantizer **out, const vq_source *
         opts.progress = on_iteration;
         opts.progress_context = &w;
     }
-    vq_status status = vq_kmeans_train_source(&codebook, NULL, &source, &opts);
+    const int several = run->ranks.size > 1;
+    vq_status status = several
+                           ? vq_kmeans_train_ranks(&codebook, &report, &source, &opts, &run->ranks)
+                           : vq_kmeans_train_source(&codebook, NULL, &source, &opts);
     if (status)
         return status;
+    if (several) { /* the report of all rows, which no rank has */
+        vqtrain_note_level(run, 0, &report);
+        if (opts.metric == VQ_METRIC_COSINE) /* it is of unit vectors, and ours of vectors */
+            run->rows[0].mse = NAN;
+    }
+    vq_kmeans_report_clear(&report);
     status = vq_quantizer_from_codebook(out, codebook);
     if (status)
         vq_codebook_free(codebook);

@@ -313,7 +313,9 @@ const cli_program vqtrain_program = {
         "  vqtrain features.npy --k 1024 -o codebook.safetensors\n"
         "  vqtrain a.npy b.npy --quantizer rvq --levels 8 --k 256 -o rvq.safetensors\n"
         "  vqtrain --action demos/*.npy -o arm.safetensors\n"
-        "  vqtrain --import codebooks.npy -o model.safetensors    (see vqtrain --import --help)\n",
+        "  vqtrain --import codebooks.npy -o model.safetensors    (see vqtrain --import --help)\n"
+        "  vqtrain --partial 1/8 ..., vqtrain --merge ...    k-means in jobs (see vqtrain --merge "
+        "--help)\n",
     .option = on_option,
 };
 
