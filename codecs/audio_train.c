@@ -16,7 +16,7 @@
 /* The recipe of the built-in model. */
 enum {
     HOP = 320,
-    RATE = 24000,
+    RATE = VQ_AUDIO_TRAIN_RATE,
     LEVELS = 16,
     DEFAULT_LEVELS = 8,
     CODEWORDS = 1024,
@@ -154,7 +154,7 @@ static vq_status read_sound(vq_signal **out, const trainer *t, size_t index, siz
         finite &= fabsf(signal->data[i]) <= 0x1p20f;
     const char *wrong = signal->kind != VQ_KIND_AUDIO ? "is not a sound"
                         : signal->rate != 0 && signal->rate != RATE
-                            ? "does not have 24000 samples per second"
+                            ? "is not of VQ_AUDIO_TRAIN_RATE samples per second"
                             : NULL;
     if (!wrong && finite) {
         *out = signal;

@@ -23,6 +23,9 @@ typedef struct vq_signal_source {
     void *context;
 } vq_signal_source;
 
+/** Samples per second of the audio recipe: what sounds must have to train from. */
+enum { VQ_AUDIO_TRAIN_RATE = 24000 };
+
 /** All zero = the recipe of the built-in model. */
 typedef struct vq_codec_train_opts {
     size_t struct_size; /**< sizeof(vq_codec_train_opts) */

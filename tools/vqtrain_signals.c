@@ -10,8 +10,6 @@
 #include "io/sound.h"
 #include "vqtrain.h"
 
-enum { RECIPE_RATE = 24000 /* of the audio codec */ };
-
 /** The files, and the checksum of those that have been read in the trainer's first pass. */
 typedef struct source {
     vqtrain_run *run;
@@ -33,7 +31,7 @@ static vq_status all_read(source *s)
 static vq_status parse(vq_signal **out, const source *s, const vq_bytes *bytes, const char *path)
 {
     vq_sound_opts opts = VQ_SOUND_OPTS_INIT;
-    opts.rate = RECIPE_RATE;
+    opts.rate = VQ_AUDIO_TRAIN_RATE;
     opts.channels = 1;
     if (s->run->settings->action)
         return vq_actions_parse(out, bytes->data, bytes->size, path, NULL);
