@@ -16,6 +16,7 @@ from importlib import metadata
 import numpy
 
 import libvq
+import quantizers
 
 try:
     import torch
@@ -242,7 +243,7 @@ def run(build, data, quick):
     """Return (figures, table lines, peers)."""
     if package is None:
         return {}, ["skipped: vector_quantize_pytorch is absent (bench/README.md says how to install it)"], {}
-    vq, figures = libvq.Library(build), {}
+    vq, figures = quantizers.Library(build), {}
     table = [f"{'method':<15} {'':<14} {'equal codes':>11} {'output':>9} {'gradient':>9} {'speedup':>8}"]
     for method in METHODS:
         results = []

@@ -6,6 +6,8 @@ foreach(header IN LISTS LIBVQ_PUBLIC_HEADERS)
   get_filename_component(room ${header} DIRECTORY)
   install(FILES ${PROJECT_SOURCE_DIR}/${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/libvq/${room})
 endforeach()
+install(FILES ${PROJECT_SOURCE_DIR}/python/libvq_store.py ${PROJECT_SOURCE_DIR}/python/libvq.py
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/libvq/python)
 # Two sets: who links the shared library need not have what the static one links.
 foreach(kind shared static)
   install(TARGETS vq_${kind} EXPORT libvq-${kind})

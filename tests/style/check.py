@@ -94,7 +94,7 @@ def check_threads(root):
 
 
 def check_files(root):
-    rooms = [*ROOMS, "tests", "scripts", "cmake", "docs"]
+    rooms = [*ROOMS, "python", "tests", "scripts", "cmake", "docs"]
     comment = re.compile(r"SPDX-License-Identifier: Apache-2\.0")
     for path in files(root, rooms, ".c", ".cc", ".h", ".S", ".py", ".sh"):
         lines = path.read_text().split("\n")

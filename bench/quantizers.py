@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shared library through ctypes, for benchmarks that compare arrays in this process."""
+"""Quantizers of the shared library through ctypes, for benchmarks that compare arrays in this process."""
 import ctypes
 
 import numpy
 
+import libvq
+from libvq import floats, pointer
+
 EUCLIDEAN, F32 = 0, 0
-
-
-class Error(RuntimeError):
-    """What vq_last_error() said."""
 
 
 class FsqOpts(ctypes.Structure):
@@ -31,29 +30,12 @@ class LossWeights(ctypes.Structure):
     _fields_ = [("codebook", ctypes.c_double), ("commitment", ctypes.c_double)]
 
 
-def floats(array):
-    return numpy.ascontiguousarray(array, numpy.float32)
-
-
-def pointer(array):
-    """Of a contiguous array, which must outlive the call."""
-    assert array.flags.c_contiguous
-    return array.ctypes.data_as(ctypes.c_void_p)
-
-
-class Library:
+class Library(libvq.Library):
     """Functions by their names, whose status becomes an exception."""
 
     def __init__(self, build):
-        self.lib = ctypes.CDLL(str(build / "libvq.so"))
-        self.lib.vq_last_error.restype = ctypes.c_char_p
-        self.lib.vq_version.restype = ctypes.c_char_p
+        super().__init__(build / "libvq.so")
         self.lib.vq_loss_forward.restype = ctypes.c_double
-        self.version = self.lib.vq_version().decode()
-
-    def call(self, name, *arguments):
-        if getattr(self.lib, name)(*arguments):
-            raise Error(f"{name}: {self.lib.vq_last_error().decode()}")
 
     def fsq(self, bins, bound):
         out, bins = ctypes.c_void_p(), numpy.array(bins, numpy.uint32)
