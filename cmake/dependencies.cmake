@@ -15,7 +15,7 @@ if(LIBVQ_AUDIO)
   list(APPEND LIBVQ_MODULES fftw3f)
   list(APPEND LIBVQ_DEPENDENCIES PkgConfig::FFTW3F)
 endif()
-# For vqtrain alone. Off unless asked for: Open MPI and MPICH are not interchangeable once linked, so who builds has to choose.
+# For programs of tools/ alone. Off unless asked for: Open MPI and MPICH are not interchangeable once linked, so who builds has to choose.
 if(LIBVQ_MPI)
   find_package(MPI REQUIRED COMPONENTS C)
 endif()

@@ -192,7 +192,7 @@ int main(int argc, char **argv)
         return cli_usage(&common, "nothing to train on was named (see vqtrain --help)");
     vqtrain_run run = {.common = &common, .settings = &s, .inputs = &inputs};
     cli_catch_signals();
-    code = vqtrain_ranks_begin(&run.ranks, &common);
+    code = cli_ranks_begin(&run.ranks, &common, "see --partial");
     if (!code)
         code = cli_expand(&inputs, &common, argv + optind, argc - optind,
                           s.action ? is_action_name : is_training_name);
@@ -215,6 +215,6 @@ int main(int argc, char **argv)
     }
     cli_paths_clear(&inputs);
     code = cli_close_stdout(&common, code);
-    vqtrain_ranks_end(code);
+    cli_ranks_end(code);
     return code;
 }

@@ -4,9 +4,9 @@
 #define TOOLS_VQTRAIN_H
 
 #include "cli_kind.h"
+#include "cli_ranks.h"
 #include "rvq/residual.h"
 #include "rvq/split.h"
-#include "vq/communicator.h"
 #include "vq/kmeans_stats.h"
 #include "vq/scalar.h"
 #include "vq/source.h"
@@ -152,13 +152,6 @@ int vqtrain_import(int argc, char **argv);
 int vqtrain_partial(int argc, char **argv);
 int vqtrain_merge(int argc, char **argv);
 
-/* Several processes (vqtrain_ranks.c). */
-
-/** Who trains together: those whom mpirun started, or this process alone. All but rank 0 become quiet.
- *  @return CLI_DONE or the exit code after a message. */
-int vqtrain_ranks_begin(vq_communicator *ranks, cli_common *common);
-/** Before the program ends; does not return in some cases if `code` says failure. */
-void vqtrain_ranks_end(int code);
 /** Can several processes train this? @return CLI_DONE or CLI_USAGE after a message. */
 int vqtrain_ranks_check(const cli_common *common, const vqtrain_settings *s, int features);
 

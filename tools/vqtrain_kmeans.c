@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One codebook by k-means, whose rows may be read again in every iteration. */
 #include <math.h>
+#include <string.h>
 
 #include "vqtrain.h"
 
@@ -108,4 +109,15 @@ vq_status vqtrain_kmeans(vqtrain_run *run, vq_quantizer **out, const vq_source *
     if (status)
         vq_codebook_free(codebook);
     return status;
+}
+
+int vqtrain_ranks_check(const cli_common *common, const vqtrain_settings *s, int features)
+{
+    const char *kind = !features ? "pictures, sounds and actions" : vqtrain_kind_name(s->kind);
+    if (!features || strcmp(kind, "kmeans") != 0)
+        return cli_usage(common, "several processes train --quantizer kmeans of features (not %s)",
+                         kind);
+    if (s->repair || s->resume)
+        return cli_usage(common, "--%s is for one process", s->repair ? "repair" : "resume");
+    return CLI_DONE;
 }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One of several processes under mpirun, if vqtrain was built with LIBVQ_MPI; only here is MPI called. */
-#include <stdlib.h>
-#include <string.h>
+/* The only file that calls MPI, and does so if it is compiled with VQ_MPI. */
+#include "cli_ranks.h"
 
-#include "vqtrain.h"
+#include <stdlib.h>
 
 /** How many processes the launcher says that it started: Open MPI's, or one that speaks PMI (MPICH, Slurm). */
 static long launched(void)
@@ -34,9 +33,10 @@ static int allreduce(void *context, int64_t *values, size_t count, vq_reduction 
     return 0;
 }
 
-int vqtrain_ranks_begin(vq_communicator *ranks, cli_common *common)
+int cli_ranks_begin(vq_communicator *ranks, cli_common *common, const char *without_mpi)
 {
     int rank, size, threads;
+    (void)without_mpi;
     *ranks = (vq_communicator)VQ_COMMUNICATOR_INIT;
     if (launched() < 1 && !getenv("PMIX_RANK"))
         return CLI_DONE; /* one process, which need not wait for MPI to find that out */
@@ -52,7 +52,7 @@ int vqtrain_ranks_begin(vq_communicator *ranks, cli_common *common)
     return CLI_DONE;
 }
 
-void vqtrain_ranks_end(int code)
+void cli_ranks_end(int code)
 {
     int begun = 0, over = 0;
     MPI_Initialized(&begun);
@@ -69,32 +69,20 @@ void vqtrain_ranks_end(int code)
 
 #else
 
-int vqtrain_ranks_begin(vq_communicator *ranks, cli_common *common)
+int cli_ranks_begin(vq_communicator *ranks, cli_common *common, const char *without_mpi)
 {
     *ranks = (vq_communicator)VQ_COMMUNICATOR_INIT;
     if (launched() > 1)
-        return cli_usage(
-            common,
-            "this vqtrain was built without MPI, and each of the %ld processes would train by "
-            "itself (configure with -DLIBVQ_MPI=ON, or see --partial)",
-            launched());
+        return cli_usage(common,
+                         "built without MPI: each of the %ld processes would do all of the work "
+                         "(configure with -DLIBVQ_MPI=ON, or %s)",
+                         launched(), without_mpi);
     return CLI_DONE;
 }
 
-void vqtrain_ranks_end(int code)
+void cli_ranks_end(int code)
 {
     (void)code;
 }
 
 #endif
-
-int vqtrain_ranks_check(const cli_common *common, const vqtrain_settings *s, int features)
-{
-    const char *kind = !features ? "pictures, sounds and actions" : vqtrain_kind_name(s->kind);
-    if (!features || strcmp(kind, "kmeans") != 0)
-        return cli_usage(common, "several processes train --quantizer kmeans of features (not %s)",
-                         kind);
-    if (s->repair || s->resume)
-        return cli_usage(common, "--%s is for one process", s->repair ? "repair" : "resume");
-    return CLI_DONE;
-}
