@@ -52,8 +52,8 @@ static void print_help(const cli_program *program)
             printf("%-*s%s\n", HELP_COLUMN, left, option->help);
     }
     printf("\nExamples:\n%s\nExit status: 0 done, 1 data or I/O error, 2 usage, 3 mismatch, 130 "
-           "interrupted. See %s(1).\n",
-           program->examples, program->name);
+           "interrupted. See %.*s(1).\n",
+           program->examples, (int)strcspn(program->name, " "), program->name);
 }
 
 static int read_cpu(const cli_common *common, const char *value)

@@ -2,8 +2,8 @@
 /* Actions: the error of a pair of files or of a codec, dimension by dimension, and a drawing of both. */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "cli_plot.h"
 #include "codecs/action_metrics.h"
 #include "io/actions.h"
 #include "io/image.h"
@@ -89,14 +89,6 @@ static void print_result(const result *r, const char *file, const vq_dimensions 
     printf("%-16s %12s %12s %12.6f %12.6f\n", "all", "", "", mean_square(r, 1), largest(r));
 }
 
-static void dot(vq_signal *picture, long x, long y, const float colour[3])
-{
-    if (x < 0 || y < 0 || (size_t)x >= picture->shape[1] || (size_t)y >= picture->shape[0])
-        return;
-    memcpy(picture->data + ((size_t)y * picture->shape[1] + (size_t)x) * 3, colour,
-           3 * sizeof *colour);
-}
-
 /* A polyline of one dimension: between two columns a vertical run, so that it has no gaps. */
 static void curve(vq_signal *picture, const vq_signal *s, size_t i, size_t top,
                   const double range[2], const float colour[3])
@@ -114,7 +106,7 @@ static void curve(vq_signal *picture, const vq_signal *s, size_t i, size_t top,
             (long)top + ROW - MARGIN - (long)lrint((v - range[0]) / span * (ROW - 2 * MARGIN));
         const long from = before < 0 || before > y ? y : before, to = before > y ? before : y;
         for (long run = from; run <= to; run++)
-            dot(picture, x, run, colour);
+            cli_plot_dot(picture, x, run, colour);
         before = y;
     }
 }
@@ -125,11 +117,9 @@ static int draw(const cli_common *common, const char *path, const vq_signal *ori
     static const float black[3] = {0.1f, 0.1f, 0.1f}, red[3] = {0.9f, 0.2f, 0.1f},
                        grey[3] = {0.8f, 0.8f, 0.8f};
     const size_t d = original->shape[original->ndim - 1], n = vq_signal_count(original) / d;
-    const size_t rows = d < PLOTTED ? d : PLOTTED, shape[3] = {rows * ROW, WIDTH, 3};
+    const size_t rows = d < PLOTTED ? d : PLOTTED;
     vq_signal *picture;
-    vq_status status = vq_signal_create(&picture, VQ_KIND_IMAGE, 3, shape);
-    for (size_t p = 0; !status && p < vq_signal_count(picture); p++)
-        picture->data[p] = 1;
+    vq_status status = cli_plot_paper(&picture, WIDTH, rows * ROW);
     for (size_t i = 0; !status && i < rows; i++) {
         double range[2] = {INFINITY, -INFINITY};
         for (size_t r = 0; r < n; r++) {
@@ -137,7 +127,7 @@ static int draw(const cli_common *common, const char *path, const vq_signal *ori
             range[1] = fmax(range[1], (double)original->data[r * d + i]);
         }
         for (long x = 0; x < WIDTH; x++)
-            dot(picture, x, (long)(i * ROW), grey);
+            cli_plot_dot(picture, x, (long)(i * ROW), grey);
         curve(picture, original, i, i * ROW, range, black);
         curve(picture, decoded, i, i * ROW, range, red);
     }

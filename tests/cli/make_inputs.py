@@ -52,6 +52,13 @@ def npy(shape, seed, damage=None):
             + struct.pack(f"<{len(values)}f", *values))
 
 
+def npy_ids(values):
+    header = f"{{'descr': '<i4', 'fortran_order': False, 'shape': ({len(values)},), }}"
+    header = header.ljust(-(len(header) + 11) % 64 + len(header)) + "\n"
+    return (b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
+            + struct.pack(f"<{len(values)}i", *values))
+
+
 def wav(seconds, rate, channels=1, seed=1):
     """A voice of sorts: a buzz whose pitch and colour change, with pauses."""
     noise = random.Random(seed)
@@ -95,6 +102,9 @@ def write_all(folder):
         "none.npy": npy((0, 4), 5),
         "column.npy": npy((300, 1), 5),
         "line.npy": npy((7,), 5),
+        "targets.npy": npy_ids([i * 7 % 300 for i in range(200)]),
+        "odd_ids.npy": npy_ids([1000 - 3 * i for i in range(300)]),
+        "bad_ids.npy": npy_ids([5, -1] + 198 * [7]),
         "teacher.npy": npy((300, 2), 6),
         "grids.npy": npy((9, 4, 6, 3), 7),
         "grid.npy": npy((4, 6, 3), 8),
