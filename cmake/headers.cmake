@@ -46,6 +46,7 @@ set(LIBVQ_PUBLIC_HEADERS
     io/safetensors.h
     io/sound.h
     io/store.h
+    io/store_set.h
     io/store_write.h
     io/tokens_file.h
     codecs/action.h

@@ -39,6 +39,16 @@ json_t *vqi_head_sizes(const size_t *values, uint32_t count)
     return array;
 }
 
+void vqi_head_digest(char text[2 * VQ_SHA256_SIZE + 1], const uint8_t digest[VQ_SHA256_SIZE])
+{
+    static const char hex[] = "0123456789abcdef";
+    for (int i = 0; i < VQ_SHA256_SIZE; i++) {
+        text[2 * i] = hex[digest[i] >> 4];
+        text[2 * i + 1] = hex[digest[i] & 15];
+    }
+    text[2 * VQ_SHA256_SIZE] = '\0';
+}
+
 int vqi_head_put_codec(json_t *head, const char *codec, const uint8_t model[VQ_SHA256_SIZE])
 {
     static const uint8_t none[VQ_SHA256_SIZE];
@@ -46,12 +56,8 @@ int vqi_head_put_codec(json_t *head, const char *codec, const uint8_t model[VQ_S
     if (*codec)
         failed |= json_object_set_new(head, "codec", json_string(codec));
     if (memcmp(model, none, sizeof none)) {
-        static const char hex[] = "0123456789abcdef";
-        char text[2 * VQ_SHA256_SIZE + 1] = "";
-        for (int i = 0; i < VQ_SHA256_SIZE; i++) {
-            text[2 * i] = hex[model[i] >> 4];
-            text[2 * i + 1] = hex[model[i] & 15];
-        }
+        char text[2 * VQ_SHA256_SIZE + 1];
+        vqi_head_digest(text, model);
         failed |= json_object_set_new(head, "model", json_string(text));
     }
     return failed;
@@ -117,6 +123,20 @@ vq_status vqi_head_get_packing(vq_packing *out, const json_t *head, vq_packing m
     return vqi_fail(VQ_E_UNSUPPORTED, "HEAD: the packing \"%.20s\" is not known", packing);
 }
 
+int vqi_head_get_digest(uint8_t digest[VQ_SHA256_SIZE], const json_t *text)
+{
+    if (!json_is_string(text) || json_string_length(text) != 2 * VQ_SHA256_SIZE)
+        return 0;
+    for (size_t i = 0; i < 2 * VQ_SHA256_SIZE; i++) {
+        const char c = json_string_value(text)[i];
+        const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (digit < 0)
+            return 0;
+        digest[i / 2] = (uint8_t)(digest[i / 2] << 4 | (uint8_t)digit);
+    }
+    return 1;
+}
+
 vq_status vqi_head_get_codec(char name[VQ_CODEC_NAME_SIZE], uint8_t digest[VQ_SHA256_SIZE],
                              const json_t *head)
 {
@@ -126,18 +146,7 @@ vq_status vqi_head_get_codec(char name[VQ_CODEC_NAME_SIZE], uint8_t digest[VQ_SH
             return vqi_head_bad("codec");
         memcpy(name, json_string_value(codec), json_string_length(codec));
     }
-    if (model) {
-        if (!json_is_string(model) || json_string_length(model) != 2 * VQ_SHA256_SIZE)
-            return vqi_head_bad("model");
-        for (size_t i = 0; i < 2 * VQ_SHA256_SIZE; i++) {
-            const char c = json_string_value(model)[i];
-            const int digit = c >= '0' && c <= '9'   ? c - '0'
-                              : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                                     : -1;
-            if (digit < 0)
-                return vqi_head_bad("model");
-            digest[i / 2] = (uint8_t)(digest[i / 2] << 4 | (uint8_t)digit);
-        }
-    }
+    if (model && !vqi_head_get_digest(digest, model))
+        return vqi_head_bad("model");
     return VQ_OK;
 }

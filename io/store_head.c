@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "io/head_internal.h"
 #include "io/store_internal.h"
+#include "io/store_set_internal.h"
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 
@@ -72,13 +72,23 @@ static json_t *stream_json(const vq_store_stream *s)
     return object;
 }
 
+json_t *vqi_store_streams(const vq_store_schema *schema)
+{
+    json_t *streams = json_array();
+    int failed = 0;
+    for (uint32_t i = 0; i < schema->streams; i++)
+        failed |= json_array_append_new(streams, stream_json(&schema->stream[i]));
+    if (failed) {
+        json_decref(streams);
+        return NULL;
+    }
+    return streams;
+}
+
 static json_t *head_json(const vqi_store_head *head)
 {
-    json_t *object = json_object(), *streams = json_array();
-    int failed = 0;
-    for (uint32_t i = 0; i < head->schema.streams; i++)
-        failed |= json_array_append_new(streams, stream_json(&head->schema.stream[i]));
-    failed |= json_object_set_new(object, "streams", streams);
+    json_t *object = json_object();
+    int failed = json_object_set_new(object, "streams", vqi_store_streams(&head->schema));
     failed |= json_object_set_new(object, "packing", json_string(vq_packing_name(head->packing)));
     failed |= json_object_set_new(object, "block", json_integer(head->block_bytes));
     if (failed) {
@@ -140,21 +150,28 @@ static vq_status get_stream(vq_store_stream *s, const json_t *object, const vq_l
     return status ? status : vqi_head_get_codec(s->codec, s->model_sha256, object);
 }
 
-static vq_status read_head(vqi_store_head *head, const json_t *json, const vq_limits *limits)
+vq_status vqi_store_get_streams(vq_store_schema *schema, const json_t *object,
+                                const vq_limits *limits)
 {
-    const json_t *streams = json_object_get(json, "streams");
-    const json_t *block = json_object_get(json, "block");
+    const json_t *streams = json_object_get(object, "streams");
     if (!json_is_array(streams) || !json_array_size(streams) ||
         json_array_size(streams) > VQ_STORE_MAX_STREAMS)
         return vqi_head_bad("streams");
+    vq_status status = VQ_OK;
+    schema->streams = (uint32_t)json_array_size(streams);
+    for (uint32_t i = 0; !status && i < schema->streams; i++)
+        status = get_stream(&schema->stream[i], json_array_get(streams, i), limits);
+    return !status && vqi_store_check_schema(schema) ? vqi_head_bad("streams") : status;
+}
+
+static vq_status read_head(vqi_store_head *head, const json_t *json, const vq_limits *limits)
+{
+    const json_t *block = json_object_get(json, "block");
     vq_status status = vqi_head_get_packing(&head->packing, json, VQ_PACKING_RANS);
     if (!status && head->packing == VQ_PACKING_ENTROPY)
         status = vqi_fail(VQ_E_UNSUPPORTED, "HEAD: the packing \"entropy\" is not one of shards");
-    head->schema.streams = (uint32_t)json_array_size(streams);
-    for (uint32_t i = 0; !status && i < head->schema.streams; i++)
-        status = get_stream(&head->schema.stream[i], json_array_get(streams, i), limits);
-    if (!status && vqi_store_check_schema(&head->schema))
-        status = vqi_head_bad("streams");
+    if (!status)
+        status = vqi_store_get_streams(&head->schema, json, limits);
     if (!status && (!json_is_integer(block) || json_integer_value(block) < VQI_BLOCK_LEAST ||
                     json_integer_value(block) > VQI_BLOCK_MOST))
         status = vqi_head_bad("block");

@@ -69,8 +69,12 @@ static vq_status check_block(report *r, const vqi_chunk *chunk, uint64_t *next)
     vqi_block block = {0};
     vq_status status = vqi_block_open(&block, chunk, r->shard->head.packing);
     const vq_status sum = vqi_chunk_check(chunk);
-    if (sum)
-        return block.count ? block_fault(r, &block, sum) : fault(r, UINT64_MAX, sum);
+    if (sum && (status || block.first != *next))
+        return fault(r, UINT64_MAX, sum);
+    if (sum) { /* its records are looked at one by one */
+        *next += block.count;
+        return block_fault(r, &block, sum);
+    }
     if (!status && block.first != *next)
         status =
             vqi_fail(VQ_E_FORMAT, "byte %zu: a block begins with record %llu, not %llu",

@@ -103,6 +103,23 @@ uint64_t vq_shard_writer_records(const vq_shard_writer *w)
     return w->written + w->pending;
 }
 
+const char *vq_shard_writer_last_key(vq_shard_writer *w)
+{
+    const vq_limits limits = vqi_writer_limits();
+    vqi_record_peek peek;
+    /* The last record is always one of the block that is not full. */
+    if (!w->pending)
+        return NULL;
+    const uint32_t length = vqi_load_u32(w->table.data + w->table.size - VQI_BLOCK_ROW);
+    if (vqi_record_peek_at(&peek, &w->head, w->body.data + w->body.size - length, length,
+                           &limits) ||
+        !peek.key)
+        return NULL;
+    memcpy(w->key, peek.key, peek.key_size);
+    w->key[peek.key_size] = '\0';
+    return w->key;
+}
+
 static vq_status open_part(vq_shard_writer *w)
 {
     w->fd = w->ops->open(w->part, O_RDWR | O_CREAT | O_CLOEXEC, 0666);

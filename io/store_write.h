@@ -52,6 +52,9 @@ VQ_API void vq_shard_writer_discard(vq_shard_writer *writer);
 /** @return how many records it has: after a resumed vq_shard_create(), where to go on. */
 VQ_API uint64_t vq_shard_writer_records(const vq_shard_writer *writer);
 
+/** @return the key of the last record, in the writer's memory until the next call; NULL if there is none. */
+VQ_API const char *vq_shard_writer_last_key(vq_shard_writer *writer);
+
 /**
  * Add a record. It is in the file when its block is full, or the shard is finished.
  * @param info   NULL = nothing is known; copied.

@@ -21,7 +21,8 @@ struct vq_shard_writer {
     uint32_t pending;       /**< records in the block that is not full yet */
     vqi_buffer table, body; /**< of it */
     vqi_buffer out;
-    vq_status broken; /**< a write failed: nothing more can be added */
+    char key[VQ_STORE_MAX_KEY + 1]; /**< for vq_shard_writer_last_key() */
+    vq_status broken;               /**< a write failed: nothing more can be added */
 };
 
 /** vq_shard_create() with another table of calls. */
