@@ -147,6 +147,9 @@ static vq_status resolve(vq_coding_opts *own, const vq_coding_opts *opts, uint32
     if (own->alpha != VQ_ALPHA_KEEP && own->alpha != VQ_ALPHA_COMPOSITE)
         return vqi_fail(VQ_E_ARG, "vq_coding_opts.alpha is %d (see vq_alpha_policy)",
                         (int)own->alpha);
+    if (own->malformed < VQ_FAST_STRICT || own->malformed > VQ_FAST_HOLD)
+        return vqi_fail(VQ_E_ARG, "vq_coding_opts.malformed is %d (see vq_fast_policy)",
+                        (int)own->malformed);
     for (int c = 0; c < 3; c++)
         if (!(own->background[c] >= 0 && own->background[c] <= 1))
             return vqi_fail(VQ_E_ARG, "vq_coding_opts.background[%d] is %g (0 to 1)", c,
@@ -232,6 +235,8 @@ vq_status vq_codec_decode(vq_signal **out, const vq_codec *codec, const vq_token
     if (status)
         return status;
     vq_signal *signal;
+    if (own.malformed_chunks)
+        *own.malformed_chunks = 0;
     status = codec->front_end->decode(&signal, codec, tokens, &own);
     if (status)
         return status;

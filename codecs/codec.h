@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "codecs/fast.h"
 #include "vq/code_tables.h"
 #include "vq/limits.h"
 #include "vq/quantizer.h"
@@ -103,11 +104,18 @@ typedef struct vq_coding_opts {
      *  VQ_PACKING_ENTROPY. For a picture a bit more is spent where it takes away at least lambda of the
      *  summed squared error, samples being in [0, 1]: 0.01 is good, 0.03 small. 0 = nearest codes. */
     float lambda;
+    /** decode, "fast": what tokens become that spell no chunk, and all after them, as nobody knows where the next chunk would
+     *  begin; tokens after the last chunk are dropped. VQ_FAST_HOLD: VQ_E_FORMAT where the episode has no action before.
+     *  The tokens of other codecs always spell a signal. */
+    vq_fast_policy malformed;
+    size_t *
+        malformed_chunks; /**< decode: NULL, or becomes the number of chunks that the policy made */
 } vq_coding_opts;
 
 #define VQ_CODING_OPTS_INIT                                                                        \
     {                                                                                              \
-        sizeof(vq_coding_opts), 0, 0, VQ_ALPHA_KEEP, {0, 0, 0}, 0, NULL, NULL, 0, 0                \
+        sizeof(vq_coding_opts), 0, 0, VQ_ALPHA_KEEP, {0, 0, 0}, 0, NULL, NULL, 0, 0,               \
+            VQ_FAST_STRICT, NULL                                                                   \
     }
 
 /**

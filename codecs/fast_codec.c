@@ -173,29 +173,58 @@ static vq_status encode(vq_tokens **out, const vq_codec *codec, const vq_signal 
     return status;
 }
 
-static vq_status decode_chunks(vq_signal *signal, const fast_model *m, const vq_tokens *tokens)
+/* A chunk from tokens that spell none. last: NULL = there is none. */
+static vq_status mend_chunk(float *mapped, const fast_model *m, const uint32_t *ids, size_t count,
+                            vq_fast_policy policy, const float *last, size_t chunk)
+{
+    if (policy == VQ_FAST_HOLD && !last)
+        return vqi_fail(VQ_E_FORMAT,
+                        "the tokens do not spell chunk %zu, and its episode has no action before "
+                        "that could be held",
+                        chunk);
+    return vq_fast_decode(mapped, NULL, m->fast, ids, count, policy, last);
+}
+
+static vq_status decode_chunks(vq_signal *signal, const fast_model *m, const vq_tokens *tokens,
+                               const vq_coding_opts *opts)
 {
     const vq_dimensions *d = signal->dimensions;
     const size_t dims = d->count, chunks = chunks_of(signal->shape, signal->ndim, m->form.horizon);
-    const size_t count = tokens->grid[0];
-    float *mapped = vqi_alloc(m->form.horizon, dims * sizeof *mapped);
+    const size_t count = tokens->grid[0], episode = signal->shape[signal->ndim - 2];
+    const vq_fast_policy policy = opts->malformed;
+    float *mapped = vqi_alloc(m->form.horizon + (size_t)1, dims * sizeof *mapped);
     if (!mapped)
-        return vqi_fail_nomem(m->form.horizon * dims * sizeof *mapped);
+        return vqi_fail_nomem((m->form.horizon + 1ull) * dims * sizeof *mapped);
+    float *last = mapped + m->form.horizon * dims;
     vq_status status = VQ_OK;
-    size_t at = 0;
+    size_t at = 0, made = 0;
     for (size_t c = 0; !status && c < chunks; c++) {
         size_t first;
-        const size_t n = vqi_fast_chunk_tokens(m->fast, tokens->codes, at, count);
         const size_t steps = chunk_steps(&first, signal->shape, signal->ndim, m->form.horizon, c);
-        status =
-            n ? vq_fast_decode(mapped, NULL, m->fast, tokens->codes + at, n, VQ_FAST_STRICT, NULL)
-              : vqi_fail(VQ_E_ARG, "from token %zu on the tokens do not spell chunk %zu", at, c);
-        for (size_t i = 0; !status && i < steps * dims; i++)
+        size_t n = vqi_fast_chunk_tokens(m->fast, tokens->codes, at, count);
+        if (n)
+            status =
+                vq_fast_decode(mapped, NULL, m->fast, tokens->codes + at, n, VQ_FAST_STRICT, NULL);
+        else if (policy == VQ_FAST_STRICT)
+            status =
+                vqi_fail(VQ_E_ARG, "from token %zu on the tokens do not spell chunk %zu", at, c);
+        else {
+            n = count - at;
+            made++;
+            status = mend_chunk(mapped, m, tokens->codes + at, n, policy,
+                                first % episode ? last : NULL, c);
+        }
+        if (status)
+            break;
+        for (size_t i = 0; i < steps * dims; i++)
             signal->data[first * dims + i] = vqi_action_restore(d, i % dims, mapped[i]);
+        memcpy(last, mapped + (steps - 1) * dims, dims * sizeof *last);
         at += n;
     }
-    if (!status && at != count)
+    if (!status && at != count && policy == VQ_FAST_STRICT)
         status = vqi_fail(VQ_E_ARG, "%zu tokens after those of the last chunk", count - at);
+    if (!status && opts->malformed_chunks)
+        *opts->malformed_chunks = made;
     vq_free(mapped);
     return status;
 }
@@ -203,7 +232,6 @@ static vq_status decode_chunks(vq_signal *signal, const fast_model *m, const vq_
 static vq_status decode(vq_signal **out, const vq_codec *codec, const vq_tokens *tokens,
                         const vq_coding_opts *opts)
 {
-    (void)opts;
     const fast_model *m = codec->state;
     const vq_dimensions *d =
         tokens->dimensions && tokens->dimensions->scaled ? tokens->dimensions : m->dimensions;
@@ -223,7 +251,7 @@ static vq_status decode(vq_signal **out, const vq_codec *codec, const vq_tokens 
     if (!status)
         status = vq_dimensions_copy(&signal->dimensions, d);
     if (!status)
-        status = decode_chunks(signal, m, tokens);
+        status = decode_chunks(signal, m, tokens, opts);
     if (status) {
         vq_signal_free(signal);
         return status;

@@ -6,7 +6,7 @@
 
 #include "cli_kind.h"
 
-enum { KEY_ANY_MODEL = CLI_KEY_FIRST };
+enum { KEY_ANY_MODEL = CLI_KEY_FIRST, KEY_MALFORMED };
 
 typedef struct settings {
     const char *model; /**< NULL = the built-in one that made the tokens */
@@ -24,6 +24,9 @@ static const cli_option options[] = {
      "bits per sample of a PNG (8, 16; default: as the source had) or a sound (16, the default, "
      "24;\n"
      "32 = float)"},
+    {KEY_MALFORMED, "malformed", "HOW",
+     "of FAST's tokens that spell no actions, and all after them: strict (an error, default), pad\n"
+     "(missing coefficients are 0) or hold (the action before)"},
     CLI_OPTION_THREADS,
     CLI_OPTION_CPU,
     CLI_OPTION_JSON,
@@ -33,6 +36,19 @@ static const cli_option options[] = {
     CLI_OPTION_HELP,
     CLI_OPTION_VERSION,
 };
+
+static int read_policy(settings *s, const cli_common *common, const char *value)
+{
+    static const char *const names[] = {
+        [VQ_FAST_STRICT] = "strict", [VQ_FAST_PAD] = "pad", [VQ_FAST_HOLD] = "hold"};
+    for (int i = VQ_FAST_STRICT; i <= VQ_FAST_HOLD; i++)
+        if (!strcmp(value, names[i])) {
+            s->coding.malformed = (vq_fast_policy)i;
+            cli_kind_option_given(&s->kind_options, "malformed", CLI_FOR_ACTION);
+            return CLI_DONE;
+        }
+    return cli_usage(common, "--malformed: '%s' is none of strict, pad and hold", value);
+}
 
 static int on_option(void *state, const cli_common *common, int key, const char *value)
 {
@@ -55,6 +71,8 @@ static int on_option(void *state, const cli_common *common, int key, const char 
         cli_kind_option_given(&s->kind_options, "bits", CLI_FOR_IMAGE | CLI_FOR_AUDIO);
         s->writing.bits = (uint32_t)number;
         return CLI_DONE;
+    case KEY_MALFORMED:
+        return read_policy(s, common, value);
     default:
         s->coding.any_model = 1;
         return CLI_DONE;
@@ -180,6 +198,7 @@ static int decode(const cli_common *common, settings *s, vq_codec **codec, const
 {
     vq_tokens *tokens = NULL;
     showing shown = {0};
+    size_t malformed = 0;
     const char *name = cli_input_name(input);
     int code = load(&tokens, &shown.kind, common, s, codec, input, output);
     if (code)
@@ -189,12 +208,16 @@ static int decode(const cli_common *common, settings *s, vq_codec **codec, const
     cli_progress_start(&shown.progress, common);
     s->coding.progress = on_progress;
     s->coding.progress_context = &shown;
+    s->coding.malformed_chunks = &malformed;
     const vq_status status = shown.kind->decode(output, *codec, tokens, &s->coding, &s->writing);
     cli_progress_clear(&shown.progress);
     if (status == VQ_E_IO)
         code = cli_fail(common, strcmp(output, "-") ? output : "standard output", status);
     else if (status)
         code = cli_fail(common, name, status);
+    if (!code && malformed)
+        cli_warn(common, "%s: %zu chunks are made up, as their tokens spell no actions", name,
+                 malformed);
     if (!code)
         code = tell(common, shown.kind, s, input, output, tokens);
     if (!code && common->verbose)

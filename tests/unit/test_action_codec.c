@@ -2,6 +2,7 @@
 /* The codecs "action" and "bins": shapes, episodes, prefixes, ranges, every code, the loop that allocates nothing. */
 #include <math.h>
 
+#include "action_support.h"
 #include "codecs/action.h"
 #include "codecs/action_metrics.h"
 #include "codecs/stream.h"
@@ -10,36 +11,6 @@
 #include "io/safetensors.h"
 #include "io/tokens_file.h"
 #include "test_support.h"
-
-enum { HORIZON = 16, DIM = 5 };
-
-/* Smooth motions: three joints, a constant, and a gripper. */
-static vq_signal *make_signal(size_t episodes, size_t steps, uint64_t seed)
-{
-    const size_t shape[3] = {episodes, steps, DIM};
-    vq_signal *signal;
-    assert_ok(vq_signal_create(&signal, VQ_KIND_ACTION, episodes ? 3 : 2, shape + !episodes));
-    const size_t rows = vq_signal_count(signal) / DIM;
-    double phase[DIM];
-    for (int i = 0; i < DIM; i++)
-        phase[i] = 6 * test_uniform(&seed);
-    for (size_t r = 0; r < rows; r++) {
-        float *row = signal->data + r * DIM;
-        for (int i = 0; i < 3; i++)
-            row[i] = (float)(100 * i + (i + 1) * sin(0.05 * (i + 1) * (double)r + phase[i]));
-        row[3] = 7.25f;
-        row[4] = sin(0.03 * (double)r + phase[4]) > 0.8 ? 1 : 0;
-    }
-    signal->rate = 50;
-    return signal;
-}
-
-static vq_status read_signal(void *context, size_t index, vq_signal **out)
-{
-    (void)context;
-    *out = make_signal(0, 400, index + 1);
-    return VQ_OK;
-}
 
 static vq_tensors *train_tensors(const char *codec, uint32_t levels, uint32_t k)
 {
@@ -53,31 +24,12 @@ static vq_tensors *train_tensors(const char *codec, uint32_t levels, uint32_t k)
     return model;
 }
 
-static vq_codec *open_tensors(const vq_tensors *model)
-{
-    vq_bytes bytes;
-    vq_codec *codec;
-    assert_ok(vq_safetensors_serialize(&bytes, model));
-    assert_ok(vq_codec_open_memory(&codec, bytes.data, bytes.size, "model", NULL));
-    vq_bytes_clear(&bytes);
-    return codec;
-}
-
 static vq_codec *fitted(void)
 {
     vq_tensors *model = train_tensors("action", 3, 64);
     vq_codec *codec = open_tensors(model);
     vq_tensors_free(model);
     return codec;
-}
-
-static double rmse(const vq_signal *a, const vq_signal *b, size_t dimension)
-{
-    const size_t d = a->shape[a->ndim - 1], n = vq_signal_count(a) / d;
-    double sum = 0;
-    for (size_t r = 0; r < n; r++)
-        sum += pow((double)a->data[r * d + dimension] - (double)b->data[r * d + dimension], 2);
-    return sqrt(sum / (double)n);
 }
 
 static void any_shape_comes_back(void **state)
@@ -307,46 +259,6 @@ static void quantile_bins_hold_equally_many(void **state)
     assert_status(VQ_E_ARG, vq_codec_train(&model, "bins", &source, &opts));
 }
 
-/* The codec "fast": chunks are found again in their tokens, and tokens that spell none are refused. */
-static void fast_tokens_come_back(void **state)
-{
-    (void)state;
-    const vq_signal_source source = {4, read_signal, NULL};
-    vq_codec_train_opts opts = VQ_CODEC_TRAIN_OPTS_INIT;
-    vq_tensors *model;
-    opts.k = 600;
-    assert_ok(vq_codec_train(&model, "fast", &source, &opts));
-    vq_codec *codec = open_tensors(model);
-    vq_tensors_free(model);
-    static const size_t shapes[][2] = {{0, 1}, {0, 400}, {3, 20}};
-    for (size_t s = 0; s < 3; s++) {
-        vq_signal *signal = make_signal(shapes[s][0], shapes[s][1], 2), *back;
-        vq_tokens *tokens, *read;
-        vq_bytes bytes;
-        assert_ok(vq_codec_encode(&tokens, codec, signal, NULL));
-        assert_int_equal(tokens->grid_ndim, 1);
-        assert_ok(vq_tokens_serialize(&bytes, tokens, VQ_PACKING_BITS));
-        assert_ok(vq_tokens_parse(&read, NULL, bytes.data, bytes.size, NULL, NULL));
-        assert_ok(vq_codec_decode(&back, codec, read, NULL));
-        assert_memory_equal(back->shape, signal->shape, sizeof back->shape);
-        for (size_t i = 0; i < 3; i++)
-            assert_true(rmse(signal, back, i) < 0.05 * (double)(i + 1));
-        vq_signal_free(back);
-        read->codes[0] = (read->codes[0] + 1) % read->k[0];
-        if (!vq_codec_decode(&back, codec, read, NULL)) /* another token may spell a chunk, too */
-            vq_signal_free(back);
-        read->source_shape[read->source_ndim - 2] += 160;
-        assert_status(VQ_E_ARG, vq_codec_decode(&back, codec, read, NULL));
-        tokens->source_shape[tokens->source_ndim - 1]++;
-        assert_status(VQ_E_ARG, vq_codec_decode(&back, codec, tokens, NULL));
-        vq_bytes_clear(&bytes);
-        vq_tokens_free(read);
-        vq_tokens_free(tokens);
-        vq_signal_free(signal);
-    }
-    vq_codec_free(codec);
-}
-
 static void errors_are_of_each_dimension(void **state)
 {
     (void)state;
@@ -552,7 +464,6 @@ int main(void)
         cmocka_unit_test(ranges_are_asked_for),
         cmocka_unit_test(quantile_bins_hold_equally_many),
         cmocka_unit_test(a_stream_equals_the_file),
-        cmocka_unit_test(fast_tokens_come_back),
         cmocka_unit_test(errors_are_of_each_dimension),
         cmocka_unit_test(damaged_models_are_refused_or_work),
         cmocka_unit_test(allocation_failures),
