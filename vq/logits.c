@@ -66,7 +66,14 @@ void vq_head_free(vq_head *head)
     if (!head)
         return;
     vqi_rows_clear(&head->rows);
+    vqi_rows_clear(&head->codes);
     vq_free(head->ids);
+    vq_free(head->first);
+    vq_free(head->tokens);
+    vq_free(head->at);
+    vq_free(head->spread);
+    vq_free(head->token_bias);
+    vq_free(head->code_mass);
     vq_free(head);
 }
 
@@ -92,13 +99,18 @@ const uint32_t *vq_head_ids(const vq_head *head)
     return head->ids;
 }
 
-vq_status vq_head_decode(float *rows, const vq_head *head, size_t first, size_t count)
+vq_status vq_head_decode(float *rows, float *biases, const vq_head *head, size_t first,
+                         size_t count)
 {
     if (first > head->v || count > head->v - first)
         return vqi_fail(VQ_E_ARG, "rows %zu to %zu of a head of %zu", first, first + count,
                         head->v);
-    for (size_t r = 0; r < count; r++)
-        head->kind->decode(rows + r * head->d, head, first + r);
+    for (size_t r = 0; r < count; r++) {
+        float bias;
+        head->kind->decode(rows + r * head->d, &bias, head, first + r);
+        if (biases)
+            biases[r] = bias;
+    }
     return VQ_OK;
 }
 

@@ -92,11 +92,12 @@ typedef struct vq_head_opts {
     /** n x d hidden states, F32, F16 or BF16, of text like that to come; NULL = none. What the model's uncertainty is where
      *  it matters: weights of rows, and the fit of the spread. A few thousand are enough. */
     const vq_tensor *states;
-    uint32_t codes; /**< K; tied: 0 = V / 8; rerank: 0 = V / 32; at least 1, at most V */
+    uint32_t codes; /**< K; tied: 0 = V / 8; rerank: 0 = V / 16; at least 1, at most V; codes
+                         without tokens are left out */
     uint32_t
         singles; /**< tied: tokens with a codeword of their own, below K; 0 = K / 2 if counts are given */
     uint32_t
-        probes; /**< rerank: clusters that are probed unless a call says; 0 = K / 16, at least 1 */
+        probes; /**< rerank: clusters that are probed unless a call says; 0 = K / 32, at least 1 */
     const uint32_t *always; /**< rerank: ids that are always scored (end of text, tools, ...) */
     uint32_t n_always;
     const uint32_t
@@ -165,11 +166,13 @@ VQ_API vq_status vq_head_get_info(vq_head_info *info, const vq_head *head);
 /** @return the V ids in rising order, which is the order of outputs of size V; borrowed. */
 VQ_API const uint32_t *vq_head_ids(const vq_head *head);
 /**
- * The decoded matrix, in rising order of the ids.
- * @param[out] rows count x d.
+ * The decoded matrix, in rising order of the ids: a logit is the product of a row with the state, plus the bias.
+ * @param[out] rows   count x d.
+ * @param[out] biases count, or NULL.
  * @return VQ_OK, VQ_E_ARG (first + count is past V).
  */
-VQ_API vq_status vq_head_decode(float *rows, const vq_head *head, size_t first, size_t count);
+VQ_API vq_status vq_head_decode(float *rows, float *biases, const vq_head *head, size_t first,
+                                size_t count);
 
 /** How a call runs. All zero = all defaults; NULL is allowed. Only `probes` changes a result. */
 typedef struct vq_head_call {
@@ -196,7 +199,7 @@ typedef struct vq_head_report {
 
 /**
  * @return the bytes of workspace with which every call below allocates nothing, for up to n states and `count` results of a
- * state (k; ids; for a sample its top_k, at least 1). It grows with both and with call->threads.
+ * state (k; ids; for a sample its top_k, at least 1). It grows with both, with call->threads and with call->probes.
  */
 VQ_API size_t vq_head_workspace(const vq_head *head, size_t n, size_t count,
                                 const vq_head_call *call);

@@ -43,16 +43,12 @@ void vqi_best_add(vqi_best *best, vqi_token token)
     }
 }
 
-void vqi_best_add_all(vqi_best *best, const float *logits, const uint32_t *ids, size_t count)
+void vqi_best_add_all(vqi_best *best, const float *logits, const uint32_t *ids,
+                      const uint32_t *places, size_t count)
 {
-    size_t i = 0;
-    for (; i < count && best->count < best->most; i++)
-        vqi_best_add(best, (vqi_token){logits[i], ids[i]});
-    if (!best->most)
-        return;
-    for (; i < count; i++)
-        if (logits[i] >= best->heap[0].logit)
-            vqi_best_add(best, (vqi_token){logits[i], ids[i]});
+    for (size_t i = 0; i < count; i++)
+        if (best->count < best->most || logits[i] >= best->heap[0].logit)
+            vqi_best_add(best, (vqi_token){logits[i], ids[places ? places[i] : i]});
 }
 
 void vqi_best_sort(vqi_best *best)

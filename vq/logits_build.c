@@ -69,18 +69,17 @@ static int by_id(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* The ids in rising order, and the row of each. */
-static vq_status sort_ids(vq_head *head, uint32_t *row_of, const uint32_t *ids)
+vq_status vqi_head_sort_ids(vq_head *head, uint32_t *row_of, const uint32_t *ids)
 {
     const size_t v = head->v;
     place *places = vqi_alloc(v, sizeof *places);
-    if (!places)
-        return vqi_fail_nomem((unsigned long long)v * sizeof *places);
-    for (size_t i = 0; i < v; i++)
+    head->ids = vqi_alloc(v, sizeof *head->ids);
+    vq_status status =
+        places && head->ids ? VQ_OK : vqi_fail_nomem((unsigned long long)v * sizeof *places);
+    for (size_t i = 0; i < v && !status; i++)
         places[i] = (place){ids ? ids[i] : (uint32_t)i, (uint32_t)i};
-    if (ids)
+    if (ids && !status)
         qsort(places, v, sizeof *places, by_id);
-    vq_status status = VQ_OK;
     for (size_t i = 0; i < v && !status; i++) {
         head->ids[i] = places[i].id;
         row_of[i] = places[i].row;
@@ -97,13 +96,14 @@ vq_status vqi_head_new(vq_head **out, uint32_t **row_of, size_t v, uint32_t d, c
     vq_head *head = vqi_calloc(1, sizeof *head);
     *row_of = vqi_alloc(v, sizeof **row_of);
     *out = NULL;
-    if (head) {
+    vq_status status = VQ_OK;
+    if (head && *row_of) {
         head->v = v;
         head->d = d;
-        head->ids = vqi_alloc(v, sizeof *head->ids);
+        status = vqi_head_sort_ids(head, *row_of, ids);
+    } else {
+        status = vqi_fail_nomem((unsigned long long)v * sizeof **row_of);
     }
-    vq_status status = head && head->ids && *row_of ? sort_ids(head, *row_of, ids)
-                                                    : vqi_fail_nomem((unsigned long long)v * 4);
     if (status) {
         vq_head_free(head);
         vq_free(*row_of);
@@ -169,7 +169,7 @@ vq_status vq_head_build(vq_head **out, const vq_tensor *rows, const vq_head_opts
         head->kind = &vqi_head_dense;
         status = fill_rows(head, rows, row_of, &o);
     } else {
-        status = vqi_fail(VQ_E_UNSUPPORTED, "heads of this mode cannot be made yet");
+        status = vqi_cells_build(head, rows, row_of, &o);
     }
     vq_free(row_of);
     if (status)

@@ -11,7 +11,7 @@
 #include "vq/parallel_internal.h"
 
 /* Below about this many multiplications a second thread costs more than it brings. */
-#define WORK_PER_THREAD 1e5
+#define WORK_PER_THREAD 1e6
 
 enum {
     FEW_STATES = 3,    /* with so many or fewer, 16 lanes are mostly idle */
@@ -58,12 +58,27 @@ static size_t cut(vqi_head_call *c, char *workspace)
     const size_t ranks = c->count > states * few ? c->count : states * few;
     c->heaps = piece(workspace, &at, threads * ranks, sizeof *c->heaps);
     c->best = piece(workspace, &at, threads * states, sizeof *c->best);
+    const size_t scores = states * head->k;
+    c->scores = piece(workspace, &at, scores, sizeof *c->scores);
+    if (head->kind == &vqi_head_tied) {
+        c->scaled = piece(workspace, &at, scores, sizeof *c->scaled);
+        c->code_mass = piece(workspace, &at, head->k, sizeof *c->code_mass);
+    }
+    if (head->kind == &vqi_head_rerank) {
+        c->picks = piece(workspace, &at, scores, sizeof *c->picks);
+        c->group_mass = piece(workspace, &at, scores + states, sizeof *c->group_mass);
+    }
     return at;
 }
 
-static int threads_of(const vq_head *head, size_t n, int threads)
+static int threads_of(const vq_head *head, size_t n, uint32_t probes, int threads)
 {
-    const double work = (double)(n < VQI_STATES ? n : VQI_STATES) * (double)head->v * head->d;
+    double rows = (double)head->v;
+    if (head->kind == &vqi_head_tied)
+        rows = head->k;
+    if (head->kind == &vqi_head_rerank && probes < head->k)
+        rows = head->k + rows * probes / head->k;
+    const double work = (double)(n < VQI_STATES ? n : VQI_STATES) * rows * head->d;
     return vqi_threads(threads, work < 1e6 * WORK_PER_THREAD ? (size_t)(work / WORK_PER_THREAD) + 1
                                                              : (size_t)1e6);
 }
@@ -74,7 +89,7 @@ size_t vq_head_workspace(const vq_head *head, size_t n, size_t count, const vq_h
     if (vqi_options(&own, sizeof own, opts, "vq_head_call"))
         return 0;
     vqi_head_call c = {.head = head, .count = count < head->v ? count : head->v};
-    c.threads = threads_of(head, n, own.threads);
+    c.threads = threads_of(head, n, own.probes ? own.probes : head->probes, own.threads);
     return cut(&c, NULL);
 }
 
@@ -92,8 +107,8 @@ vq_status vqi_head_begin(vqi_head_call *c, const vq_head *head, const float *sta
         return vqi_fail(VQ_E_ARG, "vq_head_call.stride is %zu, below d = %u", own.stride, head->d);
     c->kernels = vqi_logit_kernels_now();
     c->stride = own.stride ? own.stride : head->d;
-    c->probes = own.probes;
-    c->threads = threads_of(head, n, own.threads);
+    c->probes = own.probes ? own.probes : head->probes;
+    c->threads = threads_of(head, n, c->probes, own.threads);
     const size_t need = cut(c, NULL);
     if (own.workspace && own.workspace_size < need)
         return vqi_fail(VQ_E_ARG, "the workspace has %zu bytes, not %zu (see vq_head_workspace())",
@@ -159,10 +174,12 @@ static void look_at(const vqi_head_call *c, const vqi_pass *pass, size_t block, 
         float *logits = tile + s * VQI_HEAD_BLOCK;
         if (states <= FEW_STATES)
             c->kernels->one(logits, rows, first, count, c->h + s * d8);
-        if (pass->logits)
+        if (pass->logits && !pass->to)
             memcpy(pass->logits + s * rows->n + first, logits, count * sizeof *logits);
+        for (size_t r = 0; pass->logits && pass->to && r < count; r++)
+            pass->logits[s * rows->n + pass->to[first + r]] = logits[r];
         if (pass->ids)
-            vqi_best_add_all(best + s, logits, pass->ids + first, count);
+            vqi_best_add_all(best + s, logits, pass->ids + first, NULL, count);
         if (pass->mass)
             c->masses[block * VQI_STATES + s] = vqi_mass_of(logits, count, pass->scale);
     }

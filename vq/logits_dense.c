@@ -34,9 +34,10 @@ static float score(vqi_head_call *c, size_t state, size_t place)
     return logit;
 }
 
-static void decode(float *row, const vq_head *head, size_t place)
+static void decode(float *row, float *bias, const vq_head *head, size_t place)
 {
     vqi_rows_get(row, &head->rows, place);
+    *bias = head->rows.bias ? head->rows.bias[place] : 0;
 }
 
 /* Which block, by the masses of the last pass; then which of its rows. */
@@ -62,8 +63,9 @@ static vq_status save(vq_tensors *tensors, const vq_head *head, const char *pref
 static vq_status load(vq_head *head, const vq_tensors *tensors, const char *prefix,
                       const vq_limits *limits)
 {
-    const vq_status status =
-        vqi_head_load_rows(&head->rows, tensors, prefix, "rows", head->v, 0, limits);
+    vq_status status = vqi_head_ids_rise(head);
+    if (!status)
+        status = vqi_head_load_rows(&head->rows, tensors, prefix, "rows", head->v, 0, limits);
     head->d = head->rows.d;
     head->largest = head->rows.largest;
     head->most_bias = head->rows.most_bias;

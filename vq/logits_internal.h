@@ -72,9 +72,19 @@ struct vq_head {
     const vqi_head_kind *kind;
     uint32_t d;
     size_t v;
-    uint32_t *ids;  /* v, rising */
-    vqi_rows rows;  /* dense: in the order of the ids */
-    double largest; /* no logit, nor a part of one, is above largest x |h| + most_bias */
+    uint32_t *ids; /* v, rising */
+    vqi_rows rows; /* dense: in the order of the ids; rerank: group by group */
+    /* Tied and rerank: tokens in groups, those of a code each and then, in a rerank head, those that are always scored. */
+    vqi_rows codes; /* k; rerank: the bias is the offset of the estimate */
+    uint32_t k, groups, probes;
+    uint32_t *first;  /* groups + 1: where a group begins */
+    uint32_t *tokens; /* v, group by group: the place of the token in the order of the ids */
+    uint32_t *at;     /* v, by place: where it is in `tokens` */
+    float
+        *spread; /* rerank: k, half the variance along a direction; NULL = the offsets are fitted */
+    float *token_bias; /* tied: v, group by group, falling in each */
+    float *code_mass;  /* tied: k, log sum exp(token_bias) */
+    double largest;    /* no logit, nor a part of one, is above largest x |h| + most_bias */
     float most_bias;
 };
 
@@ -96,8 +106,9 @@ typedef struct vqi_best {
 } vqi_best;
 
 void vqi_best_add(vqi_best *best, vqi_token token);
-/** Add logits[i] of ids[i]. */
-void vqi_best_add_all(vqi_best *best, const float *logits, const uint32_t *ids, size_t count);
+/** Add logits[i] of ids[places[i]], or of ids[i] if places is NULL. */
+void vqi_best_add_all(vqi_best *best, const float *logits, const uint32_t *ids,
+                      const uint32_t *places, size_t count);
 /** Into rank order, best first; no longer a heap. */
 void vqi_best_sort(vqi_best *best);
 
@@ -133,6 +144,14 @@ typedef struct vqi_head_call {
     float *h;         /* states, each d8 */
     float *packed;    /* d8 x 16, of more than a few states */
     vqi_mass *masses; /* blocks x 16: of each block of rows */
+    /* Tied and rerank, of each state. */
+    float *scores;    /* 16 x K, by the codewords */
+    float *scaled;    /* tied: 16 x K, logarithms of the codes' masses */
+    float *code_mass; /* tied: K, at mass_scale */
+    float mass_scale;
+    vqi_token *picks;     /* rerank: 16 x K, the clusters that are scored; the id is the cluster */
+    vqi_mass *group_mass; /* rerank: 16 x (K + 1), of the picks, then of the last group */
+    uint32_t picked[VQI_STATES];
     /* Of each thread. */
     float *tiles;     /* 16 x VQI_HEAD_BLOCK */
     vqi_token *heaps; /* 16 x count */
@@ -160,6 +179,7 @@ void vqi_best_gather(vqi_head_call *call, size_t states);
 typedef struct vqi_pass {
     const vqi_rows *rows;
     float *logits;       /* states x n */
+    const uint32_t *to;  /* n places of the logits; NULL = in order */
     const uint32_t *ids; /* of the rows: find the best, call->best */
     vqi_mass *mass;      /* states; also of the blocks, call->masses */
     float scale;         /* of the logits in a mass */
@@ -182,8 +202,10 @@ struct vqi_head_kind {
     void (*rank)(vqi_mass *mass, vqi_head_call *call, size_t states, float scale);
     /* The exact logit of the token at a place in the order of the ids. */
     float (*score)(vqi_head_call *call, size_t state, size_t place);
-    /* The decoded row at a place. */
-    void (*decode)(float *row, const vq_head *head, size_t place);
+    /* Its log-probability after rank() with scale 1; NULL = the logit less that of the mass. */
+    double (*log_prob)(vqi_head_call *call, size_t state, size_t place, vqi_mass mass);
+    /* The decoded row at a place, and what is added to its product. */
+    void (*decode)(float *row, float *bias, const vq_head *head, size_t place);
     /* Without cuts: the token at u of the cumulated distribution, after rank(). @return its log-probability. */
     double (*draw)(vqi_token *token, vqi_head_call *call, size_t state, double u, vqi_mass mass,
                    float scale);
@@ -195,7 +217,44 @@ struct vqi_head_kind {
     void (*describe)(vq_head_info *info, const vq_head *head);
 };
 
-extern const vqi_head_kind vqi_head_dense;
+extern const vqi_head_kind vqi_head_dense, vqi_head_tied, vqi_head_rerank;
+
+/** Everything of a tied or rerank head but its ids. @return as vq_head_build(). */
+vq_status vqi_cells_build(vq_head *head, const vq_tensor *rows, const uint32_t *row_of,
+                          const vq_head_opts *opts);
+/** The group that holds place `row` of head->tokens. */
+uint32_t vqi_cells_group(const vq_head *head, uint32_t row);
+void vqi_cells_describe(vq_head_info *info, const vq_head *head);
+vq_status vqi_cells_save(vq_tensors *tensors, const vq_head *head, const char *prefix);
+/** Codewords and groups; finds d, if it is not known, and K. */
+vq_status vqi_cells_load(vq_head *head, const vq_tensors *tensors, const char *prefix,
+                         const vq_limits *limits);
+/** What follows from codewords and biases. @return VQ_OK, VQ_E_NOMEM. */
+vq_status vqi_tied_finish(vq_head *head);
+
+/**
+ * Cluster rows by k-means.
+ * @param[out] codes n. @param row_of the row of each place. @param places n: those to cluster. @param weights by place; NULL = all 1.
+ * @return as vq_kmeans_train().
+ */
+vq_status vqi_head_cluster(uint32_t *codes, const vq_tensor *rows, const uint32_t *row_of,
+                           const uint32_t *places, size_t n, const float *weights, uint32_t k,
+                           const vq_head_opts *opts);
+/** Make groups of the cell of each place: codes below k, others are in the last group. Codes without tokens are left out. */
+vq_status vqi_head_index(vq_head *head, uint32_t *cell, uint32_t k);
+/** Make the codewords: the weighted means of the groups. */
+vq_status vqi_head_means(vq_head *head, const vq_tensor *rows, const uint32_t *row_of,
+                         const float *weights, vq_dtype dtype, int threads);
+
+/** As many of the states as are worth the time, n x d, to free. @param k clusters; 0 = none. */
+vq_status vqi_fit_states(float **out, size_t *count, const vq_tensor *states, size_t v, uint32_t k);
+/** Weights of the rows by place. @param bias by place, or NULL. */
+vq_status vqi_fit_weights(float *weights, const vq_tensor *rows, const uint32_t *row_of,
+                          const float *bias, const float *states, size_t n, int threads);
+/** Offsets of the codes of a head that has groups and codewords. @param probes 0 = all masses count. */
+vq_status vqi_fit_offsets(float *offsets, const vq_head *head, const vq_tensor *rows,
+                          const uint32_t *row_of, const float *bias, const float *states, size_t n,
+                          uint32_t probes, int threads);
 
 vq_dtype vqi_head_dtype(vq_head_storage storage, vq_dtype given);
 vq_head_storage vqi_head_storage_of(vq_dtype dtype);
@@ -208,12 +267,23 @@ vq_status vqi_head_save_rows(vq_tensors *tensors, const char *prefix, const char
 /** A row of `count` elements (0 = any number above 0), borrowed. @return VQ_OK, VQ_E_FORMAT. */
 vq_status vqi_head_load_array(const vq_tensor **out, const vq_tensors *tensors, const char *prefix,
                               const char *name, vq_dtype dtype, size_t count);
+/** Finite float32 numbers, to free; NULL if they are absent and not needed. */
+vq_status vqi_head_load_numbers(float **out, const vq_tensors *tensors, const char *prefix,
+                                const char *name, size_t count, int needed);
+vq_status vqi_head_save_uint(vq_tensors *tensors, const char *prefix, const char *name,
+                             uint64_t value);
+vq_status vqi_head_load_uint(uint64_t *value, const vq_tensors *tensors, const char *prefix,
+                             const char *name, uint64_t low, uint64_t high);
 /** n and d may be 0 = any. @return VQ_OK, VQ_E_FORMAT, VQ_E_LIMIT, VQ_E_NOMEM. */
 vq_status vqi_head_load_rows(vqi_rows *rows, const vq_tensors *tensors, const char *prefix,
                              const char *name, size_t n, uint32_t d, const vq_limits *limits);
 
 /** The place of an id in rising order. @return 0 if there is no such id. */
 int vqi_head_find(size_t *place, const vq_head *head, uint32_t id);
+/** head->ids in rising order, and the row that each place has. @return VQ_OK, VQ_E_ARG (an id twice), VQ_E_NOMEM. */
+vq_status vqi_head_sort_ids(vq_head *head, uint32_t *row_of, const uint32_t *ids);
+/** For a mode that has its rows in the order of the ids. @return VQ_OK; VQ_E_FORMAT if they do not rise. */
+vq_status vqi_head_ids_rise(vq_head *head);
 /** A head with its ids, and the row that each place has, an array to free. @return VQ_OK, VQ_E_ARG (an id twice), VQ_E_NOMEM. */
 vq_status vqi_head_new(vq_head **out, uint32_t **row_of, size_t v, uint32_t d, const uint32_t *ids);
 /** The biases of the rows row_of[]; NULL for no tensor. @return VQ_OK, VQ_E_NONFINITE, VQ_E_NOMEM. */

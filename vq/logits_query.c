@@ -89,8 +89,10 @@ static vq_status score_ids(float *out, float *log_partition, vq_head_report *rep
             for (size_t i = (first + s) * count; i < (first + s + 1) * count; i++) {
                 size_t place = 0;
                 vqi_head_find(&place, head, ids[i]);
-                const float logit = head->kind->score(&c, s, place);
-                out[i] = probable ? (float)(logit - log_mass) : logit;
+                if (probable && head->kind->log_prob)
+                    out[i] = (float)head->kind->log_prob(&c, s, place, mass[s]);
+                else
+                    out[i] = (float)(head->kind->score(&c, s, place) - (probable ? log_mass : 0));
             }
             if (log_partition)
                 log_partition[first + s] = (float)log_mass;

@@ -8,7 +8,7 @@
 #include "vq/memory_internal.h"
 #include "vq/quantizer_internal.h"
 
-static const vqi_head_kind *const kinds[] = {&vqi_head_dense};
+static const vqi_head_kind *const kinds[] = {&vqi_head_dense, &vqi_head_tied, &vqi_head_rerank};
 
 vq_status vqi_head_save_array(vq_tensors *tensors, const char *prefix, const char *name,
                               vq_dtype dtype, size_t rows, size_t columns, const void *data)
@@ -42,6 +42,38 @@ static vq_status set(vq_tensors *tensors, const char *prefix, const char *key, c
     return status ? status : vq_tensors_set(tensors, whole, value);
 }
 
+vq_status vqi_head_save_uint(vq_tensors *tensors, const char *prefix, const char *name,
+                             uint64_t value)
+{
+    char whole[VQI_NAME_SIZE];
+    const vq_status status = vqi_quantizer_name(whole, prefix, name);
+    return status ? status : vq_tensors_set_uint(tensors, whole, value);
+}
+
+vq_status vqi_head_load_uint(uint64_t *value, const vq_tensors *tensors, const char *prefix,
+                             const char *name, uint64_t low, uint64_t high)
+{
+    char whole[VQI_NAME_SIZE];
+    const vq_status status = vqi_quantizer_name(whole, prefix, name);
+    return status ? status : vq_tensors_get_uint(value, tensors, whole, low, high);
+}
+
+/* The ids in the order of what is stored of them. */
+static vq_status save_ids(vq_tensors *tensors, const vq_head *head, const char *prefix)
+{
+    if (!head->tokens)
+        return vqi_head_save_array(tensors, prefix, "ids", VQ_DTYPE_U32, head->v, 0, head->ids);
+    uint32_t *ids = vqi_alloc(head->v, sizeof *ids);
+    if (!ids)
+        return vqi_fail_nomem((unsigned long long)head->v * sizeof *ids);
+    for (size_t r = 0; r < head->v; r++)
+        ids[r] = head->ids[head->tokens[r]];
+    const vq_status status =
+        vqi_head_save_array(tensors, prefix, "ids", VQ_DTYPE_U32, head->v, 0, ids);
+    vq_free(ids);
+    return status;
+}
+
 vq_status vq_head_save(vq_tensors *tensors, const vq_head *head, const char *prefix)
 {
     char whole[VQI_NAME_SIZE];
@@ -52,7 +84,7 @@ vq_status vq_head_save(vq_tensors *tensors, const vq_head *head, const char *pre
         return vqi_fail(VQ_E_ARG, "the set already holds a head (\"%s\" is set)", whole);
     status = set(tensors, prefix, "head", vq_head_mode_name(head->kind->mode));
     if (!status)
-        status = vqi_head_save_array(tensors, prefix, "ids", VQ_DTYPE_U32, head->v, 0, head->ids);
+        status = save_ids(tensors, head, prefix);
     return status ? status : head->kind->save(tensors, head, prefix);
 }
 
@@ -77,8 +109,8 @@ vq_status vqi_head_load_array(const vq_tensor **out, const vq_tensors *tensors, 
 }
 
 /* Finite numbers of each row; NULL if there are none and none are needed. */
-static vq_status load_numbers(float **out, const vq_tensors *tensors, const char *prefix,
-                              const char *name, size_t count, int needed)
+vq_status vqi_head_load_numbers(float **out, const vq_tensors *tensors, const char *prefix,
+                                const char *name, size_t count, int needed)
 {
     char whole[VQI_NAME_SIZE];
     const vq_tensor *tensor = NULL;
@@ -142,10 +174,10 @@ vq_status vqi_head_load_rows(vqi_rows *rows, const vq_tensors *tensors, const ch
     rows->scale = NULL;
     snprintf(part, sizeof part, "%s.scale", name);
     if (rows->dtype == VQ_DTYPE_I8)
-        status = load_numbers(&rows->scale, tensors, prefix, part, rows->n, 1);
+        status = vqi_head_load_numbers(&rows->scale, tensors, prefix, part, rows->n, 1);
     snprintf(part, sizeof part, "%s.bias", name);
     if (!status)
-        status = load_numbers(&rows->bias, tensors, prefix, part, rows->n, 0);
+        status = vqi_head_load_numbers(&rows->bias, tensors, prefix, part, rows->n, 0);
     if (!status) {
         vqi_rows_measure(rows, 0);
         if (!isfinite(rows->largest))
@@ -163,18 +195,30 @@ static vq_status load_ids(vq_head *head, const vq_tensors *tensors, const char *
     const vq_status status = vqi_head_load_array(&tensor, tensors, prefix, "ids", VQ_DTYPE_U32, 0);
     if (status)
         return status;
-    const uint32_t *ids = tensor->data;
     if (tensor->count > limits->max_codewords)
         return vqi_fail(VQ_E_LIMIT, "tensor \"%s\" has %zu ids (the limit is %u)", tensor->name,
                         tensor->count, limits->max_codewords);
-    for (size_t i = 1; i < tensor->count; i++)
-        if (ids[i] <= ids[i - 1])
-            return vqi_fail(VQ_E_FORMAT, "tensor \"%s\" does not rise at %zu", tensor->name, i);
     head->v = tensor->count;
-    head->ids = vqi_alloc(head->v, sizeof *ids);
-    if (!head->ids)
-        return vqi_fail_nomem((unsigned long long)head->v * sizeof *ids);
-    memcpy(head->ids, ids, head->v * sizeof *ids);
+    head->tokens = vqi_alloc(head->v, sizeof *head->tokens);
+    head->at = vqi_alloc(head->v, sizeof *head->at);
+    if (!head->tokens || !head->at)
+        return vqi_fail_nomem((unsigned long long)head->v * 2 * sizeof *head->at);
+    const vq_status sorted = vqi_head_sort_ids(head, head->at, tensor->data);
+    if (sorted)
+        return sorted == VQ_E_ARG ? vqi_fail_in(VQ_E_FORMAT, "tensor \"ids\"") : sorted;
+    for (size_t i = 0; i < head->v; i++)
+        head->tokens[head->at[i]] = (uint32_t)i;
+    return VQ_OK;
+}
+
+vq_status vqi_head_ids_rise(vq_head *head)
+{
+    for (size_t i = 0; i < head->v; i++)
+        if (head->at[i] != i)
+            return vqi_fail(VQ_E_FORMAT, "tensor \"ids\" does not rise at %zu", i);
+    vq_free(head->at);
+    vq_free(head->tokens);
+    head->at = head->tokens = NULL;
     return VQ_OK;
 }
 

@@ -38,7 +38,7 @@ static inline float *decoded(const vq_head *head)
     assert_ok(vq_head_get_info(&info, head));
     float *rows = malloc(info.v * info.d * sizeof *rows);
     assert_non_null(rows);
-    assert_ok(vq_head_decode(rows, head, 0, info.v));
+    assert_ok(vq_head_decode(rows, NULL, head, 0, info.v));
     return rows;
 }
 
