@@ -115,6 +115,9 @@ int cli_fault(const cli_common *common, const char *path, const char *format, ..
 /** "program: path: sentence of vq_last_error()", the path said once. path may be NULL.
  *  @return the exit code that belongs to the status. */
 int cli_fail(const cli_common *common, const char *path, vq_status status);
+/** The same of a failure on another thread, whose sentence was kept. */
+int cli_fail_saying(const cli_common *common, const char *path, vq_status status,
+                    const char *sentence);
 /** "what", unless --quiet. */
 void cli_note(const cli_common *common, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

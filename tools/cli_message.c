@@ -90,14 +90,20 @@ static const char *without_name(const char *sentence, const char *path)
     return sentence;
 }
 
-int cli_fail(const cli_common *common, const char *path, vq_status status)
+int cli_fail_saying(const cli_common *common, const char *path, vq_status status,
+                    const char *sentence)
 {
     if (status == VQ_E_CANCELLED && cli_interrupted()) {
         say_text(common->program, NULL, "interrupted");
         return CLI_INTERRUPTED;
     }
-    say_text(common->program, path, "%s", without_name(vq_last_error(), path));
+    say_text(common->program, path, "%s", without_name(sentence, path));
     return status == VQ_E_MISMATCH ? CLI_MISMATCH : CLI_FAILED;
+}
+
+int cli_fail(const cli_common *common, const char *path, vq_status status)
+{
+    return cli_fail_saying(common, path, status, vq_last_error());
 }
 
 int cli_close_stdout(const cli_common *common, int code)
