@@ -195,21 +195,11 @@ static void encoded_clear(encoded *e)
     *e = (encoded){0};
 }
 
-/* The sentence of a failure that is not this thread's last. */
-static int tell(const packing *p, const vqstore_item *item, const encoded *e)
-{
-    const char *sentence = e->sentence;
-    const size_t length = strlen(item->path);
-    if (!strncmp(sentence, item->path, length) && !strncmp(sentence + length, ": ", 2))
-        sentence += length + 2;
-    return cli_fault(p->common, item->bytes ? item->key : item->path, "%s", sentence);
-}
-
 /* A bad file: listed, and either the end or not. */
 static int skip_item(packing *p, const vqstore_item *item, const encoded *e)
 {
     cli_progress_clear(&p->progress);
-    tell(p, item, e);
+    cli_fail_saying(p->common, item->bytes ? item->key : item->path, e->status, e->sentence);
     p->skipped++;
     return p->s->strict || e->status == VQ_E_NOMEM ? CLI_FAILED : CLI_DONE;
 }
