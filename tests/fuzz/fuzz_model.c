@@ -24,8 +24,9 @@ static void use_codec(const vq_codec *codec)
     for (size_t i = 0; i < vq_signal_count(signal); i++)
         signal->data[i] = (float)(i % 251) / 250.0f;
     const vq_status status = vq_codec_encode(&tokens, codec, signal, NULL);
-    /* Tables of enormous numbers overflow, which has a status; nothing else may go wrong. */
-    if (status && status != VQ_E_NONFINITE)
+    /* Tables of enormous numbers overflow, and actions have other dimensions than a model fitted to some; nothing else may go
+     * wrong. */
+    if (status && status != VQ_E_NONFINITE && !(info.kind == VQ_KIND_ACTION && status == VQ_E_ARG))
         abort();
     if (!status && vq_codec_decode(&copy, codec, tokens, NULL))
         abort();
