@@ -52,7 +52,7 @@ int cli_ranks_begin(vq_communicator *ranks, cli_common *common, const char *with
     return CLI_DONE;
 }
 
-void cli_ranks_end(int code)
+void cli_ranks_end(int code, int agreed)
 {
     int begun = 0, over = 0;
     MPI_Initialized(&begun);
@@ -61,7 +61,7 @@ void cli_ranks_end(int code)
         return;
     fflush(NULL);
     /* The others may be waiting for this process. */
-    if (code)
+    if (code && !agreed)
         MPI_Abort(MPI_COMM_WORLD, code);
     else
         MPI_Finalize();
@@ -80,9 +80,18 @@ int cli_ranks_begin(vq_communicator *ranks, cli_common *common, const char *with
     return CLI_DONE;
 }
 
-void cli_ranks_end(int code)
+void cli_ranks_end(int code, int agreed)
 {
     (void)code;
+    (void)agreed;
 }
 
 #endif
+
+int cli_ranks_sum(const vq_communicator *ranks, const cli_common *common, int64_t *values,
+                  size_t count)
+{
+    if (ranks->size > 1 && ranks->allreduce(ranks->context, values, count, VQ_REDUCE_SUM))
+        return cli_fault(common, "MPI", "the processes cannot exchange numbers");
+    return CLI_DONE;
+}

@@ -13,7 +13,15 @@
  * @return CLI_DONE or the exit code after a message.
  */
 int cli_ranks_begin(vq_communicator *ranks, cli_common *common, const char *without_mpi);
-/** Before the program ends: where `code` says failure, it may not return, and ends all processes. */
-void cli_ranks_end(int code);
+/** Add up numbers over all processes. @return CLI_DONE or the exit code after a message. */
+int cli_ranks_sum(const vq_communicator *ranks, const cli_common *common, int64_t *values,
+                  size_t count);
+/**
+ * Before the program ends.
+ * @param code   of this process.
+ * @param agreed 1 = all processes end with this code, and none waits for another one. 0 = a failure of this one, if it is one, ends all
+ *               of them at once; then this does not return.
+ */
+void cli_ranks_end(int code, int agreed);
 
 #endif

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli_ranks.h"
 #include "vqstore.h"
 
 enum {
@@ -41,6 +42,7 @@ typedef struct packing {
     const cli_kind *kind;
     vq_codec *codec;
     vq_store_schema schema;
+    vq_communicator ranks; /* those who pack together: each takes every size-th shard */
     cli_progress progress;
     uint64_t records, codes, skipped, source_bytes, bytes;
     vq_shard_info last;
@@ -362,6 +364,20 @@ static int is_there(packing *p, const char *path)
     return same;
 }
 
+/* Nobody comes out of here before all shards are there. */
+static int count_together(packing *p)
+{
+    uint64_t *const counts[] = {&p->records, &p->codes, &p->skipped, &p->source_bytes, &p->bytes};
+    enum { COUNTS = sizeof counts / sizeof *counts };
+    int64_t sums[COUNTS];
+    for (int i = 0; i < COUNTS; i++)
+        sums[i] = (int64_t)*counts[i];
+    const int code = cli_ranks_sum(&p->ranks, p->common, sums, COUNTS);
+    for (int i = 0; i < COUNTS && !code; i++)
+        *counts[i] = (uint64_t)sums[i];
+    return code;
+}
+
 static int pack_all(packing *p, const char *output)
 {
     const settings *s = p->s;
@@ -369,6 +385,8 @@ static int pack_all(packing *p, const char *output)
     if (cli_has_suffix(output, ".vqs")) {
         if (s->shards > 1 && s->one == s->shards)
             return cli_usage(p->common, "--shards: %s is one shard (name a folder)", output);
+        if (p->ranks.size > 1)
+            return cli_usage(p->common, "%s is one shard, for one process (name a folder)", output);
         const size_t one = s->one == s->shards ? 0 : (size_t)s->one;
         return is_there(p, output)
                    ? CLI_DONE
@@ -380,14 +398,16 @@ static int pack_all(packing *p, const char *output)
     int code = CLI_DONE;
     for (size_t i = 0; !code && i < s->shards; i++) {
         names[i] = cli_format("shard-%05zu-of-%05zu.vqs", i, (size_t)s->shards);
-        if (s->one != s->shards && s->one != i)
+        if (s->one != s->shards ? s->one != i : i % p->ranks.size != p->ranks.rank)
             continue;
         char *path = cli_format("%s/%s", output, names[i]);
         if (!is_there(p, path))
             code = pack_shard(p, path, i * count / s->shards, (i + 1) * count / s->shards);
         free(path);
     }
-    if (!code && s->one == s->shards) {
+    if (!code)
+        code = count_together(p);
+    if (!code && s->one == s->shards && !p->ranks.rank) {
         const vq_status status =
             vq_store_write_manifest(output, (const char *const *)names, s->shards);
         code = status ? cli_fail(p->common, NULL, status) : CLI_DONE;
@@ -426,26 +446,35 @@ int vqstore_pack(int argc, char **argv)
         return code;
     if (!common.output)
         return cli_usage(&common, "no output was named (give --output)");
-    vqstore_items items;
+    vqstore_items items = {0};
     packing p = {.common = &common, .s = &s, .items = &items};
     const double begun = cli_seconds();
     cli_catch_signals();
+    code = cli_ranks_begin(&p.ranks, &common, "give each its --shard");
+    if (!code && p.ranks.size > 1 && s.one != s.shards)
+        code = cli_usage(&common, "--shard is for one process (--shards is for all)");
     cli_progress_start(&p.progress, &common);
-    code = vqstore_gather(&items, &common, &s.sources, argv + optind, argc - optind);
+    if (!code)
+        code = vqstore_gather(&items, &common, &s.sources, argv + optind, argc - optind);
     if (!code)
         code = find_schema(&p);
     if (!code)
         code = pack_all(&p, common.output);
     cli_progress_clear(&p.progress);
-    if (!code)
+    int64_t here = 1; /* and the manifest, too */
+    const int agreed = !code && !cli_ranks_sum(&p.ranks, &common, &here, 1);
+    if (!code && !p.ranks.rank)
         code = report(&p, cli_seconds() - begun);
     if (code == CLI_INTERRUPTED)
         cli_warn(&common, "interrupted: the same command goes on");
     if (!code && p.skipped) {
-        cli_warn(&common, "%llu files were skipped", (unsigned long long)p.skipped);
+        if (!p.ranks.rank)
+            cli_warn(&common, "%llu files were skipped", (unsigned long long)p.skipped);
         code = CLI_FAILED;
     }
     vq_codec_free(p.codec);
     vqstore_items_clear(&items);
-    return cli_close_stdout(&common, code);
+    code = cli_close_stdout(&common, code);
+    cli_ranks_end(code, agreed);
+    return code;
 }

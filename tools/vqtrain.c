@@ -215,6 +215,6 @@ int main(int argc, char **argv)
     }
     cli_paths_clear(&inputs);
     code = cli_close_stdout(&common, code);
-    cli_ranks_end(code);
+    cli_ranks_end(code, 0);
     return code;
 }
