@@ -64,10 +64,12 @@ static inline uint32_t vqi_rans_peek(const vqi_rans_decoder *d)
 static inline void vqi_rans_take(vqi_rans_decoder *d, uint32_t start, uint32_t freq)
 {
     uint64_t x = freq * (d->now >> VQI_RANS_BITS) + (d->now & (VQI_RANS_TOTAL - 1)) - start;
-    if (x < VQI_RANS_LOW && d->at < d->end) {
-        x = x << 32 | vqi_load_u32(d->at);
-        d->at += 4;
-    }
+    /* Without a branch: whether a word is due cannot be foreseen. */
+    static const uint8_t none[4];
+    const bool more = d->at < d->end, due = more & (x < VQI_RANS_LOW);
+    const uint64_t with_word = x << 32 | vqi_load_u32(more ? d->at : none);
+    x = due ? with_word : x;
+    d->at += (size_t)due * 4;
     if (d->two) {
         d->now = d->other;
         d->other = x;

@@ -7,18 +7,22 @@
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 
-/* About one bucket per symbol, so that few steps lead from a bucket to the symbol. */
-static unsigned shift_of(uint32_t symbols)
+/* At least one bucket per symbol, and where the caches have room for it eight, so that a step from a bucket to the symbol, which
+   no processor foresees, is rare. */
+static unsigned shift_of(uint32_t symbols, uint32_t tables)
 {
+    enum { ROOM = 1 << 18 };
     unsigned bits = 6;
-    while (bits < 12 && 1u << bits < symbols)
+    while (bits < VQI_RANS_BITS &&
+           (1u << bits < symbols ||
+            (1u << bits < 8 * symbols && (uint64_t)tables << (bits + 1) <= ROOM)))
         bits++;
     return VQI_RANS_BITS - bits;
 }
 
 vq_status vqi_rans_level_allocate(vqi_rans_level *l)
 {
-    l->shift = shift_of(l->symbols);
+    l->shift = shift_of(l->symbols, l->tables);
     const size_t cells = (size_t)l->tables * (l->symbols + 1),
                  buckets = (size_t)l->tables << (VQI_RANS_BITS - l->shift);
     l->start = vqi_calloc(cells, sizeof *l->start);
