@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The C library through ctypes: shards read and written at its speed, and codecs. NumPy alone is needed.
+"""The C library through ctypes: stores read, and shards written, at its speed, and codecs. NumPy alone is needed.
 
     import libvq
-    shard = libvq.Shard("photos.vqs")                    # as libvq_store.Shard, and the records are the same
-    shard[7].codes, shard.get("cat.png").label
+    store = libvq.Store("photos.vqs")                    # as libvq_store.open(), and the records are the same
+    store[7].codes, store.get("cat.png").label
 
     codec = libvq.Codec("image")                         # a built-in model, or the path of one
     tokens = codec.encode(pixels)                        # H x W x C: float32 in [0, 1], or uint8
@@ -91,9 +91,12 @@ class Library:
     def __init__(self, path=None):
         self.lib = ctypes.CDLL(str(path or os.environ.get("LIBVQ_LIBRARY", "libvq.so.0")))
         self.lib.vq_last_error.restype = self.lib.vq_version.restype = ctypes.c_char_p
-        self.lib.vq_shard_records.restype = ctypes.c_uint64
-        for name in ("shard_records", "shard_free", "shard_writer_free", "shard_writer_discard", "record_free",
-                     "tokens_free", "signal_free", "codec_free"):
+        self.lib.vq_store_records.restype = ctypes.c_uint64
+        self.lib.vq_store_shards.restype = ctypes.c_size_t
+        self.lib.vq_store_shard.restype = ctypes.c_void_p
+        self.lib.vq_shard_get_info.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        for name in ("store_records", "store_shards", "store_free", "shard_writer_free", "record_free", "tokens_free",
+                     "signal_free", "codec_free"):
             getattr(self.lib, f"vq_{name}").argtypes = [ctypes.c_void_p]
         self.version = self.lib.vq_version().decode()
 
@@ -223,21 +226,24 @@ class Codec(_Owned):
             self.lib.lib.vq_signal_free(signal)
 
 
-class Shard(_Owned):
-    """A sequence of records, as libvq_store.Shard. It may be read from many threads, and be pickled, by its path."""
+class Store(_Owned):
+    """Records of a shard, or of a folder of shards, as libvq_store.open() gives them, and by its interface. It may be
+    read from many threads, and be pickled, by its path."""
 
     def __init__(self, path, lib=None):
-        super().__init__(lib or library(), ctypes.c_void_p(), "vq_shard_free")
+        super().__init__(lib or library(), ctypes.c_void_p(), "vq_store_free")
         self.path, self._local = os.fspath(path), threading.local()
-        self.lib.call("vq_shard_open", ctypes.byref(self.handle), os.fsencode(path), None)
-        info = _ShardInfo()
-        self.lib.lib.vq_shard_get_info(ctypes.byref(info), self.handle)
-        self.packing = next(name for name, number in PACKINGS.items() if number == info.packing)
-        self.names = [stream.name.decode() for stream in info.schema.stream[:info.schema.streams]]
-        self.records, self.codes, self.bytes = info.records, info.codes, info.file_bytes
+        self.lib.call("vq_store_open", ctypes.byref(self.handle), os.fsencode(path), None)
+        self.records = self.lib.lib.vq_store_records(self.handle)
+        infos = [_ShardInfo() for _ in range(self.lib.lib.vq_store_shards(self.handle))]
+        for i, info in enumerate(infos):
+            shard = self.lib.lib.vq_store_shard(None, self.handle, ctypes.c_size_t(i))
+            self.lib.lib.vq_shard_get_info(ctypes.byref(info), shard)
+        self.codes = sum(info.codes for info in infos)
+        self.names = [stream.name.decode() for info in infos[:1] for stream in info.schema.stream[:info.schema.streams]]
 
     def __reduce__(self):
-        return Shard, (self.path,)
+        return Store, (self.path,)
 
     def __len__(self):
         return self.records
@@ -247,13 +253,13 @@ class Shard(_Owned):
         if number < 0:
             number += self.records
         if not 0 <= number < self.records:
-            raise IndexError(f"{self.path}: there is no record {asked} (the shard has {self.records})")
+            raise IndexError(f"{self.path}: there is no record {asked} (there are {self.records})")
         if not hasattr(self._local, "record"):
             record = ctypes.POINTER(_Record)()
             self.lib.call("vq_record_create", ctypes.byref(record))
             self._local.record = _Owned(self.lib, record, "vq_record_free")
         record = self._local.record.handle
-        self.lib.call("vq_shard_read", record, self.handle, ctypes.c_uint64(number))
+        self.lib.call("vq_store_read", record, self.handle, ctypes.c_uint64(number))
         r = record.contents
         key, split, caption = (text and text.decode() for text in (r.info.key, r.info.split, r.info.caption))
         streams = {name: _stream(r.tokens[i].contents) for i, name in enumerate(self.names) if r.tokens[i]}
@@ -265,7 +271,7 @@ class Shard(_Owned):
         number = ctypes.c_uint64()
         if "\0" in key:
             raise KeyError(key)
-        status = self.lib.lib.vq_shard_find(ctypes.byref(number), self.handle, key.encode())
+        status = self.lib.lib.vq_store_find(ctypes.byref(number), self.handle, key.encode())
         if status == NO_RECORD:
             raise KeyError(key)
         if status:
@@ -273,11 +279,18 @@ class Shard(_Owned):
         return number.value
 
     def get(self, key):
+        """The first record with this key. KeyError if there is none."""
         return self[self.find(key)]
 
     def verify(self):
         """Look at every byte. The first fault raises."""
-        self.lib.call("vq_shard_verify", self.handle, None, None)
+        self.lib.call("vq_store_verify", self.handle, None, None)
+
+
+def write_manifest(folder, names, lib=None):
+    """Make shards that lie in a folder one store. names: of files, in the order of their records."""
+    texts = (ctypes.c_char_p * len(names))(*map(os.fsencode, names))
+    (lib or library()).call("vq_store_write_manifest", os.fsencode(folder), texts, ctypes.c_size_t(len(names)))
 
 
 class ShardWriter:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read the shards of libvq, data sets as tokens, with NumPy alone. docs/FORMATS.md, section 9, is the format.
+"""Read the stores of libvq, data sets as tokens, with NumPy alone. docs/FORMATS.md, section 9, is the format.
 
     import libvq_store
-    shard = libvq_store.open("photos.vqs")              # mapped: nothing is read yet
-    record = shard[7]                                   # or shard.get("cat.png"), or a negative number
+    store = libvq_store.open("photos.vqs")              # or a folder of shards; mapped: nothing is read yet
+    record = store[7]                                   # or store.get("cat.png"), or a negative number
     record.codes                                        # int64 [levels, *grid]; record.streams["state"].codes
-    shard.labels                                        # of all records, from the index alone
+    store.labels                                        # of all records, from the index alone
 
     loader = torch.utils.data.DataLoader(libvq_store.Dataset("photos.vqs"), batch_size=64, num_workers=4)
 
@@ -14,6 +14,8 @@ records are read as before; what this reader is too old for raises Unsupported. 
 library, and faster.
 """
 import bisect
+import hashlib
+import io
 import json
 import math
 import operator
@@ -24,6 +26,7 @@ from typing import NamedTuple
 import numpy
 
 MAGIC = b"\x89VQS\r\n\x1a\n"
+MANIFEST = "manifest.json"
 FILE_HEADER, CHUNK_HEADER, FOOTER, ALIGN = 48, 16, 80, 64
 KINDS = ("image", "audio", "action")
 NO_LABEL = -1 << 63
@@ -329,19 +332,38 @@ def _unpack_rans(data, grid, ks, levels):
     return numpy.array(out, numpy.int64)
 
 
-class Shard:
-    """One shard: a sequence of records. It may be read from many threads, and be pickled, by its path."""
+class _Sequence:
+    """Of records. It may be read from many threads, and be pickled, by its path."""
 
     def __init__(self, path, check=True, max_codes=1 << 28):
         """check: verify the checksums of what is read; max_codes: of one record, else Unsupported."""
-        self.path, self.check, self.max_codes = str(path), check, max_codes
+        self.path, self.check, self.max_codes = os.fspath(path), check, max_codes
         try:
             self._open()
         except Error as fault:
             raise type(fault)(f"{self.path}: {fault}") from None
 
     def __reduce__(self):
-        return Shard, (self.path, self.check, self.max_codes)
+        return type(self), (self.path, self.check, self.max_codes)
+
+    def __len__(self):
+        return self.records
+
+    def __getitem__(self, number):
+        number, asked = operator.index(number), number
+        if number < 0:
+            number += self.records
+        if not 0 <= number < self.records:
+            raise IndexError(f"{self.path}: there is no record {asked} (there are {self.records})")
+        return self._read(number)
+
+    def get(self, key):
+        """The first record with this key. KeyError if there is none."""
+        return self[self.find(key)]
+
+
+class Shard(_Sequence):
+    """One shard."""
 
     def _open(self):
         try:
@@ -432,9 +454,6 @@ class Shard:
             raise Damaged(f"byte {at}: {kind.decode()} is not where the footer says, or of another length")
         return numpy.frombuffer(payload, dtype)
 
-    def __len__(self):
-        return self.records
-
     @property
     def labels(self):
         """int64, of all records; NO_LABEL where there is none. The checksums of the index are not looked at."""
@@ -457,12 +476,7 @@ class Shard:
             raise Damaged(f"{length} bytes at byte {offset}: the checksum does not match")
         return data
 
-    def __getitem__(self, number):
-        number, asked = operator.index(number), number
-        if number < 0:
-            number += self.records
-        if not 0 <= number < self.records:
-            raise IndexError(f"{self.path}: there is no record {asked} (the shard has {self.records})")
+    def _read(self, number):
         try:
             return self._parse(number, _Bytes(self._bytes(number)))
         except Error as fault:
@@ -539,9 +553,6 @@ class Shard:
             self._chunk(self._keys_at - CHUNK_HEADER, b"KIDX")
         raise KeyError(key)
 
-    def get(self, key):
-        return self[self.find(key)]
-
     def verify(self):
         """Look at every byte: all chunks, all records, and what the index says of them. The first fault raises."""
         at, end = FILE_HEADER, len(self._data) - FOOTER
@@ -557,9 +568,65 @@ class Shard:
                 raise Damaged(f"{self.path}: record {number}: the index says something else of it")
 
 
-def open(path, check=True):  # as gzip.open()
-    """A shard."""
-    return Shard(path, check)
+class Store(_Sequence):
+    """Shards as one, their records numbered through: a folder with its manifest.json, or that."""
+
+    def _open(self):
+        manifest = os.path.join(self.path, MANIFEST) if os.path.isdir(self.path) else self.path
+        with io.open(manifest, "rb") as file:
+            said = _json(file.read())
+        if not isinstance(said, dict) or said.get("format") != "libvq store":
+            raise Damaged("not the manifest of a store")
+        if said.get("version") != 1:
+            raise Unsupported(f"version {said.get('version')} of the manifest, not 1")
+        self.shards, self._sums, self._firsts = [], [], [0]
+        for entry in said["shards"] if isinstance(said.get("shards"), list) else [None]:
+            name, digest = (entry.get(key) if isinstance(entry, dict) else None for key in ("name", "sha256"))
+            if not isinstance(name, str) or not isinstance(digest, str) or not name or name[0] == "." or "/" in name:
+                raise Damaged("the manifest has a shard that cannot be")
+            shard = Shard(os.path.join(os.path.dirname(manifest), name), self.check, self.max_codes)
+            is_so = (shard.records, shard.codes, len(shard._data), shard.streams)
+            if (*(entry.get(key) for key in ("records", "codes", "bytes")), said.get("streams")) != is_so:
+                raise Damaged(f"{name}: not the shard that the manifest is of")
+            self.shards.append(shard)
+            self._sums.append(digest)
+            self._firsts.append(self._firsts[-1] + shard.records)
+        self.records, self.codes = self._firsts[-1], sum(shard.codes for shard in self.shards)
+        if said.get("records") != self.records or not self.shards:
+            raise Damaged("the manifest says another number of records")
+        self.streams = self.shards[0].streams
+
+    @property
+    def labels(self):
+        return numpy.concatenate([shard.labels for shard in self.shards])
+
+    @property
+    def sizes(self):
+        return numpy.concatenate([shard.sizes for shard in self.shards])
+
+    def _read(self, number):
+        at = bisect.bisect_right(self._firsts, number) - 1
+        return self.shards[at][number - self._firsts[at]]._replace(number=number)
+
+    def find(self, key):
+        for first, shard in zip(self._firsts, self.shards):
+            try:
+                return first + shard.find(key)
+            except KeyError:
+                pass
+        raise KeyError(key)
+
+    def verify(self):
+        for shard, digest in zip(self.shards, self._sums):
+            shard.verify()
+            if hashlib.sha256(shard._data).hexdigest() != digest:
+                raise Damaged(f"{shard.path}: its SHA-256 is not the manifest's")
+
+
+def open(path, check=True, max_codes=1 << 28):  # as gzip.open()
+    """A Shard; of a folder or a manifest, a Store."""
+    is_set = os.path.isdir(path) or os.path.basename(path) == MANIFEST
+    return (Store if is_set else Shard)(path, check, max_codes)
 
 
 def __getattr__(name):

@@ -47,8 +47,8 @@ def make_record(number, random):
     return streams, about
 
 
-def write(path, packing, count):
-    random = numpy.random.default_rng(1)
+def write(path, packing, count, seed=1):
+    random = numpy.random.default_rng(seed)
     records = [make_record(number, random) for number in range(count)]
     like = {name: next(streams[name] for streams, _ in records if name in streams)
             for name in ("tokens", "action", "labels")}
@@ -90,14 +90,14 @@ class Store(unittest.TestCase):
     def test_equals_c_on_a_thousand_random_records(self):
         numbers = numpy.random.default_rng(2).integers(0, 400, 1000).tolist()
         for packing, path in self.paths.items():
-            ours, theirs = libvq_store.open(path), libvq.Shard(path)
+            ours, theirs = libvq_store.open(path), libvq.Store(path)
             self.assertEqual((len(ours), ours.codes), (len(theirs), theirs.codes))
             for number in numbers:
                 self.assertTrue(same(ours[number], theirs[number]), f"{packing}, record {number}")
 
     def test_finds_keys(self):
         for path in self.paths.values():
-            for shard in libvq_store.open(path), libvq.Shard(path):
+            for shard in libvq_store.open(path), libvq.Store(path):
                 for number in 0, 1, 7, 398:
                     self.assertEqual(shard.find(f"folder/ä{number}.png"), number)
                     self.assertEqual(shard.get(f"folder/ä{number}.png").number, number)
@@ -105,7 +105,7 @@ class Store(unittest.TestCase):
                     self.assertRaises(KeyError, shard.find, key)
 
     def test_counts_from_the_end_and_not_beyond(self):
-        for shard in libvq_store.open(self.paths["bits"]), libvq.Shard(self.paths["bits"]):
+        for shard in libvq_store.open(self.paths["bits"]), libvq.Store(self.paths["bits"]):
             self.assertTrue(same(shard[-1], shard[399]))
             self.assertTrue(same(shard[numpy.int64(5)], shard[5]))
             for number in 400, -401:
@@ -119,7 +119,7 @@ class Store(unittest.TestCase):
         self.assertEqual(shard.sizes.sum(), shard.codes)
 
     def test_pickles_by_path_and_serves_threads(self):
-        for shard in libvq_store.open(self.paths["rans"]), libvq.Shard(self.paths["rans"]):
+        for shard in libvq_store.open(self.paths["rans"]), libvq.Store(self.paths["rans"]):
             copy, wrong = pickle.loads(pickle.dumps(shard)), []
 
             def work(first):
@@ -137,7 +137,7 @@ class Store(unittest.TestCase):
     def test_verifies(self):
         for path in self.paths.values():
             libvq_store.open(path).verify()
-            libvq.Shard(path).verify()
+            libvq.Store(path).verify()
 
     def test_crc32c(self):
         self.assertEqual(libvq_store.crc32c(b"123456789"), 0xE3069283)
@@ -257,6 +257,61 @@ class Damage(unittest.TestCase):
             self.assertRaises(libvq_store.Error, self.opened, begin(head, flat))
 
 
+class Sets(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.manifest = pathlib.Path(self.folder.name) / "manifest.json"
+        for number, packing in enumerate(PACKINGS):
+            write(self.path(number), packing, 30, number)
+        libvq.write_manifest(self.folder.name, ["0.vqs", "1.vqs", "2.vqs"])
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def path(self, number):
+        return os.path.join(self.folder.name, f"{number}.vqs")
+
+    def test_shards_are_one(self):
+        shards = [libvq_store.open(self.path(number)) for number in range(3)]
+        for path in self.folder.name, str(self.manifest):
+            ours, theirs = libvq_store.open(path), libvq.Store(path)
+            self.assertEqual((len(ours), ours.codes), (90, theirs.codes))
+            for number in range(90):
+                self.assertEqual(ours[number].number, number)
+                self.assertTrue(same(ours[number], theirs[number]))
+                self.assertTrue(same(ours[number]._replace(number=number % 30), shards[number // 30][number % 30]))
+            for key in "folder/ä0.png", "folder/ä28.png":
+                self.assertEqual(ours.find(key), theirs.find(key))
+            self.assertRaises(KeyError, ours.find, "folder/ä4.png")
+            self.assertRaises(IndexError, lambda: ours[90])
+            self.assertTrue(same(pickle.loads(pickle.dumps(ours))[-1], theirs[89]))
+            self.assertEqual(ours.labels.tolist(), shards[0].labels.tolist() * 3)
+            self.assertEqual(ours.sizes.sum(), ours.codes)
+            ours.verify()
+            theirs.verify()
+
+    def test_manifests_that_lie(self):
+        text = self.manifest.read_text()
+        said = json.loads(text)
+        first, *others = said["shards"]
+        lies = ({"name": "../0.vqs"}, {"name": ""}, {"name": 1}, {"name": "1.vqs"}, {"records": 31}, {"bytes": 1},
+                {"codes": None}, {"sha256": 7})
+        for change in ({"format": "zip"}, {"version": 2}, {"records": 91}, {"shards": []}, {"shards": 3},
+                       {"streams": []}, {"shards": said["shards"][:2]},
+                       *({"shards": [{**first, **lie}, *others]} for lie in lies)):
+            self.manifest.write_text(json.dumps({**said, **change}))
+            self.assertRaises(libvq_store.Error, libvq_store.open, self.folder.name)
+        for bad in "", "[]", "{", text[:-9], "\0":
+            self.manifest.write_text(bad)
+            self.assertRaises(libvq_store.Error, libvq_store.open, self.folder.name)
+        digest = said["shards"][1]["sha256"]
+        self.manifest.write_text(text.replace(digest, digest[::-1]))
+        self.assertRaisesRegex(libvq_store.Damaged, "1.vqs: its SHA-256", libvq_store.open(self.folder.name).verify)
+        self.manifest.write_text(text)
+        os.remove(self.path(1))
+        self.assertRaises(FileNotFoundError, libvq_store.open, self.folder.name)
+
+
 class Torch(unittest.TestCase):
     def test_dataset(self):
         if "torch" not in sys.modules:
@@ -271,7 +326,7 @@ class Torch(unittest.TestCase):
             with libvq.ShardWriter(path, {"tokens": made[0]}) as writer:
                 for number, tokens in enumerate(made):
                     writer.add({"tokens": tokens}, label=number if number % 2 else None)
-            for store in path, libvq.Shard(path):
+            for store in path, libvq.Store(path):
                 dataset = libvq_store.Dataset(store)
                 self.assertIsInstance(dataset, torch.utils.data.Dataset)
                 loader = torch.utils.data.DataLoader(dataset, batch_size=8, num_workers=2)
