@@ -71,50 +71,42 @@ class Record(NamedTuple):
         return next(iter(self.streams.values())).codes
 
 
-# CRC32C (RFC 3720). A register x after four bytes of zeros is a sum (xor) over its bytes, of one table each; so are
-# 8, 16, ... bytes. Words are combined in pairs, then the pairs, each step by one table for all.
+# CRC32C (RFC 3720) is a sum (xor) over the bytes of a row, each by a table of its place.
 
-def _first_tables():
+ROW_BYTES = 512
+
+
+def _crc_tables():
     table = numpy.arange(256, dtype=numpy.uint32)
     for _ in range(8):
         table = table >> 1 ^ (table & 1) * numpy.uint32(0x82F63B78)
-    tables = [table]
-    for _ in range(3):
-        tables.append(tables[-1] >> 8 ^ table[tables[-1] & 255])
-    return numpy.stack(tables[::-1])
+    places = [table]  # of the last byte
+    while len(places) < ROW_BYTES:
+        places.append(places[-1] >> 8 ^ table[places[-1] & 255])
+    return numpy.stack(places[::-1])
 
 
-_ADVANCE = [_first_tables()]
-_BYTE = _ADVANCE[0][3].tolist()
-
-
-def _advance(tables, x):
-    return (tables[0][x & 255] ^ tables[1][x >> 8 & 255]) ^ (tables[2][x >> 16 & 255] ^ tables[3][x >> 24])
+_TABLES = _crc_tables()
+_BYTE, _FIRST = _TABLES[-1].tolist(), _TABLES[:4].tolist()
+_FLAT, _PLACES = _TABLES.ravel(), numpy.arange(0, _TABLES.size, 256)
 
 
 def crc32c(data, crc=0):
     """Castagnoli's CRC of bytes, after those of `crc`."""
-    if len(data) < 512:
-        crc ^= 0xFFFFFFFF
-        for byte in bytes(data):
+    crc, short = crc ^ 0xFFFFFFFF, len(data) % ROW_BYTES
+    if short < 64:
+        for byte in bytes(data[:short]):
             crc = crc >> 8 ^ _BYTE[(crc ^ byte) & 255]
-        return crc ^ 0xFFFFFFFF
-    if len(data) > 1 << 20:
-        for at in range(0, len(data), 1 << 20):
-            crc = crc32c(data[at:at + (1 << 20)], crc)
-        return crc
-    padding = -len(data) % 4  # zeros in front change nothing
-    words = numpy.zeros(padding + len(data), numpy.uint8)
-    words[padding:] = numpy.frombuffer(data, numpy.uint8)
-    words[padding:padding + 4] ^= numpy.frombuffer(struct.pack("<I", crc ^ 0xFFFFFFFF), numpy.uint8)
-    words, step = words.view("<u4"), 0
-    while len(words) > 1:
-        if len(words) % 2:
-            words = numpy.concatenate([numpy.zeros(1, numpy.uint32), words])
-        if step == len(_ADVANCE):
-            _ADVANCE.append(_advance(_ADVANCE[-1], _ADVANCE[-1]))
-        words, step = _advance(_ADVANCE[step], words[0::2]) ^ words[1::2], step + 1
-    return int(_advance(_ADVANCE[0], words)[0]) ^ 0xFFFFFFFF
+    else:
+        row = numpy.frombuffer(data, numpy.uint8, short).copy()
+        row[:4] ^= numpy.frombuffer(struct.pack("<I", crc), numpy.uint8)
+        crc = int(numpy.bitwise_xor.reduce(_FLAT[_PLACES[-short:] + row]))
+    for at in range(short, len(data), 1 << 20):
+        rows = numpy.frombuffer(data[at:at + (1 << 20)], numpy.uint8).reshape(-1, ROW_BYTES)
+        for row in numpy.bitwise_xor.reduce(_FLAT[_PLACES + rows], axis=1).tolist():
+            crc = (_FIRST[0][crc & 255] ^ _FIRST[1][crc >> 8 & 255] ^ _FIRST[2][crc >> 16 & 255]
+                   ^ _FIRST[3][crc >> 24] ^ row)
+    return crc ^ 0xFFFFFFFF
 
 
 def key_hash(key):
