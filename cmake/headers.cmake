@@ -28,6 +28,7 @@ set(LIBVQ_PUBLIC_HEADERS
     vq/tensors.h
     vq/tokens.h
     vq/vq.h
+    rvq/head.h
     rvq/multiscale.h
     rvq/product.h
     rvq/projected.h

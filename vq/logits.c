@@ -67,6 +67,7 @@ void vq_head_free(vq_head *head)
         return;
     vqi_rows_clear(&head->rows);
     vqi_rows_clear(&head->codes);
+    vqi_books_clear(head);
     vq_free(head->ids);
     vq_free(head->first);
     vq_free(head->tokens);

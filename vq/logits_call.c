@@ -60,6 +60,10 @@ static size_t cut(vqi_head_call *c, char *workspace)
     c->best = piece(workspace, &at, threads * states, sizeof *c->best);
     const size_t scores = states * head->k;
     c->scores = piece(workspace, &at, scores, sizeof *c->scores);
+    if (head->kind == &vqi_head_rvq) {
+        c->tables = piece(workspace, &at, states * head->levels * VQI_TABLE, sizeof *c->tables);
+        c->slices = piece(workspace, &at, threads * d8, sizeof *c->slices);
+    }
     if (head->kind == &vqi_head_tied) {
         c->scaled = piece(workspace, &at, scores, sizeof *c->scaled);
         c->code_mass = piece(workspace, &at, head->k, sizeof *c->code_mass);
@@ -161,6 +165,16 @@ vq_status vqi_head_take(vqi_head_call *c, size_t first, size_t count)
     return VQ_OK;
 }
 
+void vqi_head_look_up(float *out, const vqi_head_call *c, size_t state, size_t first, size_t count)
+{
+    const vq_head *head = c->head;
+    const size_t levels = head->levels;
+    c->kernels->look_up(out, head->row_codes + first * levels, count, levels,
+                        c->tables + state * levels * VQI_TABLE);
+    for (size_t r = 0; head->rows.bias && r < count; r++)
+        out[r] += head->rows.bias[first + r];
+}
+
 /* What one thread does with one block of rows. */
 static void look_at(const vqi_head_call *c, const vqi_pass *pass, size_t block, size_t states,
                     float *tile, vqi_best *best)
@@ -168,11 +182,13 @@ static void look_at(const vqi_head_call *c, const vqi_pass *pass, size_t block, 
     const vqi_rows *rows = pass->rows;
     const size_t first = block * VQI_HEAD_BLOCK, d8 = vqi_padded(rows->d);
     const size_t count = rows->n - first < VQI_HEAD_BLOCK ? rows->n - first : VQI_HEAD_BLOCK;
-    if (states > FEW_STATES)
+    if (states > FEW_STATES && !pass->looked_up)
         c->kernels->many(tile, rows, first, count, c->packed);
     for (size_t s = 0; s < states; s++) {
         float *logits = tile + s * VQI_HEAD_BLOCK;
-        if (states <= FEW_STATES)
+        if (pass->looked_up)
+            vqi_head_look_up(logits, c, s, first, count);
+        else if (states <= FEW_STATES)
             c->kernels->one(logits, rows, first, count, c->h + s * d8);
         if (pass->logits && !pass->to)
             memcpy(pass->logits + s * rows->n + first, logits, count * sizeof *logits);

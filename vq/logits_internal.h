@@ -11,6 +11,9 @@ enum {
     VQI_STATES = 16,      /* that the head is read once for */
     VQI_HEAD_BLOCK = 256, /* rows between two looks at their logits */
     VQI_PAD = 8,          /* partial sums of a logit */
+    VQI_TABLE = 256,      /* codewords of an rvq level, at most */
+    VQI_ROWS = 16,        /* whose codes lie together */
+    VQI_MAX_LEVELS = 4096,
     VQI_MAX_TOKENS = 1 << 28,
     VQI_MAX_DIM = 1 << 20
 };
@@ -57,6 +60,10 @@ typedef struct vqi_logit_kernels {
     void (*one)(float *out, const vqi_rows *rows, size_t first, size_t count, const float *h);
     /* out[s x VQI_HEAD_BLOCK + r], count at most VQI_HEAD_BLOCK, of 16 states, h[i x 16 + s], d8 x 16. */
     void (*many)(float *out, const vqi_rows *rows, size_t first, size_t count, const float *h);
+    /* out[r] of `count` rows, up to whole blocks of VQI_ROWS: the sum over the levels, in rising order, begun at +0, of
+     * tables[m x VQI_TABLE + code]; codes: blocks x levels x VQI_ROWS. */
+    void (*look_up)(float *out, const uint8_t *codes, size_t count, size_t levels,
+                    const float *tables);
 } vqi_logit_kernels;
 
 extern const vqi_logit_kernels vqi_logit_portable;
@@ -84,7 +91,14 @@ struct vq_head {
         *spread; /* rerank: k, half the variance along a direction; NULL = the offsets are fitted */
     float *token_bias; /* tied: v, group by group, falling in each */
     float *code_mass;  /* tied: k, log sum exp(token_bias) */
-    double largest;    /* no logit, nor a part of one, is above largest x |h| + most_bias */
+    /* rvq: rows has the biases only */
+    uint32_t levels;
+    vqi_rows *books;      /* levels, F32 */
+    uint32_t *book_first; /* levels: the first dimension of each */
+    uint8_t *row_codes;   /* blocks of VQI_ROWS rows in the order of the ids, x levels x VQI_ROWS */
+    uint32_t code_count;  /* of all levels */
+    uint64_t book_bytes;
+    double largest; /* no logit, nor a part of one, is above largest x |h| + most_bias */
     float most_bias;
 };
 
@@ -152,6 +166,8 @@ typedef struct vqi_head_call {
     vqi_token *picks;     /* rerank: 16 x K, the clusters that are scored; the id is the cluster */
     vqi_mass *group_mass; /* rerank: 16 x (K + 1), of the picks, then of the last group */
     uint32_t picked[VQI_STATES];
+    float *tables; /* rvq: 16 x levels x VQI_TABLE, the products of the codewords */
+    float *slices; /* rvq: d8 for each thread */
     /* Of each thread. */
     float *tiles;     /* 16 x VQI_HEAD_BLOCK */
     vqi_token *heaps; /* 16 x count */
@@ -180,6 +196,7 @@ typedef struct vqi_pass {
     const vqi_rows *rows;
     float *logits;       /* states x n */
     const uint32_t *to;  /* n places of the logits; NULL = in order */
+    int looked_up;       /* 1 = an rvq head: by call->tables; `rows` tells how many */
     const uint32_t *ids; /* of the rows: find the best, call->best */
     vqi_mass *mass;      /* states; also of the blocks, call->masses */
     float scale;         /* of the logits in a mass */
@@ -217,7 +234,12 @@ struct vqi_head_kind {
     void (*describe)(vq_head_info *info, const vq_head *head);
 };
 
-extern const vqi_head_kind vqi_head_dense, vqi_head_tied, vqi_head_rerank;
+extern const vqi_head_kind vqi_head_dense, vqi_head_tied, vqi_head_rerank, vqi_head_rvq;
+
+void vqi_books_clear(vq_head *head);
+/** Logits of an rvq head by the state's tables. @param first a multiple of VQI_ROWS. */
+void vqi_head_look_up(float *out, const vqi_head_call *call, size_t state, size_t first,
+                      size_t count);
 
 /** Everything of a tied or rerank head but its ids. @return as vq_head_build(). */
 vq_status vqi_cells_build(vq_head *head, const vq_tensor *rows, const uint32_t *row_of,

@@ -83,4 +83,18 @@ static void many(float *out, const vqi_rows *rows, size_t first, size_t count, c
     }
 }
 
-const vqi_logit_kernels vqi_logit_portable = {one, many};
+static void look_up(float *out, const uint8_t *codes, size_t count, size_t levels,
+                    const float *tables)
+{
+    for (size_t first = 0; first < count; first += VQI_ROWS, codes += levels * VQI_ROWS) {
+        const size_t some = count - first < VQI_ROWS ? count - first : VQI_ROWS;
+        float sums[VQI_ROWS] = {0};
+        for (size_t m = 0; m < levels; m++)
+            for (size_t r = 0; r < VQI_ROWS; r++)
+                sums[r] += tables[m * VQI_TABLE + codes[m * VQI_ROWS + r]];
+        for (size_t r = 0; r < some; r++)
+            out[first + r] = sums[r];
+    }
+}
+
+const vqi_logit_kernels vqi_logit_portable = {one, many, look_up};

@@ -247,9 +247,61 @@ static void one(float *out, const vqi_rows *rows, size_t first, size_t count, co
     FOR_TYPES(one_of, out, rows, first, count, h)
 }
 
-static void many(float *out, const vqi_rows *rows, size_t first, size_t count, const float *h)
+static void many(float *out, const vqi_rows *rows, size_t first, size_t count,
+                 const float *h){FOR_TYPES(many_of, out, rows, first, count, h)}
+
+/* The entries of a register's worth of rows. */
+#if VQI_WIDE == 16
+INLINE wide look(const uint8_t *codes, const float *table)
 {
-    FOR_TYPES(many_of, out, rows, first, count, h)
+    const __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)codes));
+    return _mm512_i32gather_ps(at, table, 4);
+}
+#else
+INLINE wide look(const uint8_t *codes, const float *table)
+{
+    const __m256i at = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)codes));
+    return _mm256_i32gather_ps(table, at, 4);
+}
+#endif
+
+enum {
+    SIDE_BY_SIDE = 4,
+    PARTS = VQI_ROWS / VQI_WIDE
+}; /* blocks, whose sums do not wait for each other */
+
+/* Some blocks of 16 rows. */
+INLINE void look_up_some(float *out, const uint8_t *codes, size_t levels, const float *tables,
+                         const int blocks)
+{
+    wide sums[SIDE_BY_SIDE * PARTS];
+#pragma GCC unroll 8
+    for (int b = 0; b < blocks * PARTS; b++)
+        sums[b] = wide_zero();
+    for (size_t m = 0; m < levels; m++, tables += VQI_TABLE, codes += VQI_ROWS) {
+#pragma GCC unroll 8
+        for (int b = 0; b < blocks * PARTS; b++)
+            sums[b] = wide_add(sums[b], look(codes + (size_t)(b / PARTS) * levels * VQI_ROWS +
+                                                 (size_t)(b % PARTS) * VQI_WIDE,
+                                             tables));
+    }
+#pragma GCC unroll 8
+    for (int b = 0; b < blocks * PARTS; b++)
+        wide_store(out + b * VQI_WIDE, sums[b]);
 }
 
-const vqi_logit_kernels LOGITS = {one, many};
+static void look_up(float *out, const uint8_t *codes, size_t count, size_t levels,
+                    const float *tables)
+{
+    size_t r = 0;
+    for (; r + SIDE_BY_SIDE * VQI_ROWS <= count; r += SIDE_BY_SIDE * VQI_ROWS)
+        look_up_some(out + r, codes + r * levels, levels, tables, SIDE_BY_SIDE);
+    for (; r < count; r += VQI_ROWS) {
+        float rest[VQI_ROWS];
+        const size_t some = count - r < VQI_ROWS ? count - r : VQI_ROWS;
+        look_up_some(rest, codes + r * levels, levels, tables, 1);
+        memcpy(out + r, rest, some * sizeof *out);
+    }
+}
+
+const vqi_logit_kernels LOGITS = {one, many, look_up};

@@ -8,7 +8,8 @@
 #include "vq/memory_internal.h"
 #include "vq/quantizer_internal.h"
 
-static const vqi_head_kind *const kinds[] = {&vqi_head_dense, &vqi_head_tied, &vqi_head_rerank};
+static const vqi_head_kind *const kinds[] = {&vqi_head_dense, &vqi_head_tied, &vqi_head_rerank,
+                                             &vqi_head_rvq};
 
 vq_status vqi_head_save_array(vq_tensors *tensors, const char *prefix, const char *name,
                               vq_dtype dtype, size_t rows, size_t columns, const void *data)
