@@ -13,6 +13,7 @@
 enum {
     SKETCH = 256,            /* numbers of a sketch */
     ITERATIONS = 10,         /* of k-means, unless the caller says */
+    REPAIR_ROUNDS = 5,       /* random seeds leave some clusters without a codeword */
     MOST_SPREAD_SEEDS = 2048 /* codewords; for more of them greedy k-means++ takes too long */
 };
 
@@ -115,6 +116,7 @@ static vq_status cluster(uint32_t *codes, clustering *c, uint32_t k)
     o.max_iterations = own.iterations ? own.iterations : ITERATIONS;
     o.seed = own.seed;
     o.threads = own.threads;
+    o.repair_rounds = REPAIR_ROUNDS;
     o.seeding = k > MOST_SPREAD_SEEDS ? VQ_SEEDING_RANDOM : VQ_SEEDING_KMEANSPP;
     o.progress = tell;
     o.progress_context = &own;
