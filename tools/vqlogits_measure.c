@@ -52,7 +52,7 @@ int vqlogits_reference_measure(vqlogits_reference *out, const cli_common *common
     vq_status status = bytes_of_all(&out->bytes, head, text, &call, info.v);
     double loss = 0;
     for (size_t i = 0, some; i < text->n && !status; i += some) {
-        float whole[TOGETHER], target[TOGETHER];
+        float whole[TOGETHER], target[TOGETHER] = {0};
         some = some_of(text->n, i);
         float *log_probs = out->log_probs + i * k;
         status = vq_head_topk(out->best + i * k, log_probs, whole, NULL, head,
@@ -111,7 +111,7 @@ static vq_status measure_some(vqlogits_figures *sum, const vqlogits_trial *trial
                               const vq_head_info *info)
 {
     uint32_t ids[TOGETHER * TOP];
-    float target[TOGETHER];
+    float target[TOGETHER] = {0};
     const size_t some = some_of(text->n, first), k = ref->k, top = info->v < TOP ? info->v : TOP;
     const float *states = text->states + first * info->d;
     vq_head_report report = {0};
