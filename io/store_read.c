@@ -134,6 +134,9 @@ static vq_status get_row(vq_shard_row *row, const vq_shard *shard, uint64_t numb
                         "record %llu: the index says %u bytes at byte %llu, outside "
                         "the blocks",
                         (unsigned long long)number, row->length, (unsigned long long)row->offset);
+    if (row->length > VQI_RECORD_MOST)
+        return vqi_fail(VQ_E_LIMIT, "record %llu: it has %u bytes (at most %zu)",
+                        (unsigned long long)number, row->length, VQI_RECORD_MOST);
     return VQ_OK;
 }
 

@@ -28,8 +28,19 @@ static vq_status check_text(const char *text, const char *what, size_t most)
                              : vqi_fail(VQ_E_ARG, "the %s \"%.40s\" is not UTF-8", what, text);
 }
 
+static vq_status too_large(void)
+{
+    return vqi_fail(
+        VQ_E_ARG, "a record of more than %zu bytes or codes (cut the signal into several records)",
+        VQI_RECORD_MOST);
+}
+
 static vq_status check_tokens(const vq_tokens *tokens, const vq_store_stream *stream)
 {
+    size_t codes = tokens->levels; /* few enough, before each is looked at */
+    for (uint32_t i = 0; i < 3; i++)
+        if (!vqi_mul(&codes, codes, tokens->grid[i]) || codes > VQI_RECORD_MOST)
+            return too_large();
     vq_status status = vq_tokens_validate(tokens);
     if (!status && tokens->kind)
         status = vqi_tokens_check_source(tokens);
@@ -199,10 +210,7 @@ static vq_status check(payload *payloads, const vqi_store_head *head, const vq_r
                    !vqi_add(&bytes, bytes, payloads[i].size) ||
                    !vqi_add(&codes, codes, vq_tokens_positions(t) * t->levels) ||
                    bytes > VQI_RECORD_MOST || codes > VQI_RECORD_MOST)
-            status = vqi_fail(VQ_E_ARG,
-                              "a record of more than %zu bytes or codes (cut the signal into "
-                              "several records)",
-                              VQI_RECORD_MOST);
+            status = too_large();
     }
     return status;
 }
