@@ -47,6 +47,7 @@ set(LIBVQ_PUBLIC_HEADERS
     io/safetensors.h
     io/sound.h
     io/store.h
+    io/store_model.h
     io/store_set.h
     io/store_write.h
     io/tokens_file.h

@@ -168,8 +168,6 @@ static vq_status read_head(vqi_store_head *head, const json_t *json, const vq_li
 {
     const json_t *block = json_object_get(json, "block");
     vq_status status = vqi_head_get_packing(&head->packing, json, VQ_PACKING_RANS);
-    if (!status && head->packing == VQ_PACKING_ENTROPY)
-        status = vqi_fail(VQ_E_UNSUPPORTED, "HEAD: the packing \"entropy\" is not one of shards");
     if (!status)
         status = vqi_store_get_streams(&head->schema, json, limits);
     if (!status && (!json_is_integer(block) || json_integer_value(block) < VQI_BLOCK_LEAST ||

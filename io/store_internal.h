@@ -10,6 +10,7 @@
 #include "io/chunks_internal.h"
 #include "io/rans_tables_internal.h"
 #include "io/store.h"
+#include "io/store_model.h"
 
 #define VQI_SHARD_MAGIC "\x89VQS\r\n\x1a\n"
 
@@ -36,8 +37,9 @@ typedef struct vqi_store_head {
     vq_store_schema schema;
     vq_packing packing;
     uint32_t block_bytes;
-    vqi_rans *rans;     /**< of the packing rans, else NULL */
-    size_t table_bytes; /**< of them in the file that was read */
+    vqi_rans *rans;             /**< of the packing rans, else NULL */
+    size_t table_bytes;         /**< of them in the file that was read */
+    const vq_code_model *model; /**< of the packing entropy, borrowed; NULL = not known */
 } vqi_store_head;
 
 /** The size of a record's alignment. */
@@ -82,6 +84,13 @@ vq_status vqi_record_peek_at(vqi_record_peek *peek, const vqi_store_head *head,
 /** The whole record. @return VQ_OK, VQ_E_FORMAT, VQ_E_LIMIT, VQ_E_NOMEM. */
 vq_status vqi_record_read(vq_record *record, const vqi_store_head *head, const uint8_t *bytes,
                           size_t size, const vq_limits *limits);
+
+/** Codes through a pipeline's model (store_model.c). @return VQ_OK, VQ_E_ARG (of the model), VQ_E_NOMEM. */
+vq_status vqi_model_pack(vqi_buffer *out, const vq_code_model *model, uint32_t stream,
+                         const vq_tokens *tokens);
+/** The reverse: tokens with shape and K, and room for codes. @return VQ_OK, VQ_E_FORMAT. */
+vq_status vqi_model_unpack(vq_tokens *tokens, const vq_code_model *model, uint32_t stream,
+                           const uint8_t *bytes, size_t size);
 
 /* Blocks (store_block.c). */
 

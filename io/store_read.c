@@ -43,6 +43,15 @@ static vq_status create(vq_shard **out, const char *name, const vq_limits *limit
     return status;
 }
 
+vq_status vq_shard_open_with(vq_shard **out, const char *path, const vq_code_model *model,
+                             const vq_limits *limits)
+{
+    const vq_status status = vq_shard_open(out, path, limits);
+    if (!status)
+        (*out)->head.model = model;
+    return status;
+}
+
 static vq_status parse_or_free(vq_shard **out, vq_shard *shard)
 {
     const vq_status status = parse(shard);

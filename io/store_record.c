@@ -173,12 +173,13 @@ static vq_status append(vqi_buffer *out, const vqi_store_head *head, const vq_re
 }
 
 /* Entropy coded, if that is smaller. */
-static vq_status code(payload *p, const vqi_rans_stream *stream, const vq_tokens *tokens)
+static vq_status code(payload *p, const vqi_store_head *head, uint32_t i, const vq_tokens *tokens)
 {
     p->plain = true;
-    if (!stream->levels)
+    if (head->rans && !head->rans->stream[i].levels)
         return VQ_OK;
-    const vq_status status = vqi_rans_pack(&p->coded, stream, tokens);
+    const vq_status status = head->rans ? vqi_rans_pack(&p->coded, &head->rans->stream[i], tokens)
+                                        : vqi_model_pack(&p->coded, head->model, i, tokens);
     if (!status && p->coded.size < p->size) {
         p->plain = false;
         p->size = p->coded.size;
@@ -222,9 +223,10 @@ vq_status vqi_record_append(vqi_buffer *out, const vqi_store_head *head, const v
     payload payloads[VQ_STORE_MAX_STREAMS] = {{0}};
     info = info ? info : &nothing;
     vq_status status = check(payloads, head, info, tokens);
-    for (uint32_t i = 0; !status && head->rans && i < head->schema.streams; i++)
+    const int coded = head->packing == VQ_PACKING_RANS || head->packing == VQ_PACKING_ENTROPY;
+    for (uint32_t i = 0; !status && coded && i < head->schema.streams; i++)
         if (tokens[i])
-            status = code(&payloads[i], &head->rans->stream[i], tokens[i]);
+            status = code(&payloads[i], head, i, tokens[i]);
     const size_t before = out->size;
     if (!status)
         status = append(out, head, info, tokens, payloads);

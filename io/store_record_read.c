@@ -126,11 +126,11 @@ static vq_status take_optional(stream *s, vqi_cursor *c, unsigned flags, const v
 static vq_status check_payload(const stream *s, const vqi_cursor *c, const vq_store_stream *schema)
 {
     size_t expected, codes;
-    const int rans = s->packing == VQ_PACKING_RANS;
-    if (rans ? !vqi_mul(&codes, s->positions, schema->levels) ||
-                   !vqi_rans_plausible(s->payload_size, codes)
-             : !vqi_levels_bytes(&expected, s->positions, schema->levels, schema->k, s->packing) ||
-                   expected != s->payload_size)
+    const int coded = s->packing == VQ_PACKING_RANS || s->packing == VQ_PACKING_ENTROPY;
+    if (coded ? !vqi_mul(&codes, s->positions, schema->levels) ||
+                    !vqi_rans_plausible(s->payload_size, codes)
+              : !vqi_levels_bytes(&expected, s->positions, schema->levels, schema->k, s->packing) ||
+                    expected != s->payload_size)
         return broken(c, "the bytes of its codes are not as many as its shape implies");
     return VQ_OK;
 }
@@ -151,7 +151,8 @@ static vq_status take_stream(stream *s, vqi_cursor *c, const vq_store_stream *sc
     s->there = 1;
     if (!schema->kind != !s->source_ndim)
         return broken(c, "a source without a kind, or the reverse");
-    if (*flags & VQI_STREAM_PLAIN ? !tables : tables && !tables->levels)
+    const int may_be_plain = tables || packing == VQ_PACKING_ENTROPY;
+    if (*flags & VQI_STREAM_PLAIN ? !may_be_plain : tables && !tables->levels)
         return broken(c, "a stream is packed as the shard is not");
     if (*flags & VQI_STREAM_PLAIN)
         s->packing = VQ_PACKING_BITS;
@@ -337,6 +338,18 @@ static vq_status make_room(own_record *own, size_t codes)
     return VQ_OK;
 }
 
+static vq_status unpack(vq_tokens *t, const stream *s, uint32_t i, const vqi_store_head *head,
+                        size_t offset)
+{
+    if (s->packing == VQ_PACKING_RANS)
+        return vqi_rans_unpack(t, &head->rans->stream[i], s->payload, s->payload_size);
+    if (s->packing != VQ_PACKING_ENTROPY)
+        return vqi_unpack(t->codes, s->payload, s->positions, t->levels, t->k, s->packing, offset);
+    return head->model
+               ? vqi_model_unpack(t, head->model, i, s->payload, s->payload_size)
+               : vqi_fail(VQ_E_UNSUPPORTED, "its codes need the model that they were written with");
+}
+
 static vq_status keep(own_record *own, const layout *l, const vqi_store_head *head,
                       const uint8_t *begin, const vq_limits *limits)
 {
@@ -353,11 +366,7 @@ static vq_status keep(own_record *own, const layout *l, const vqi_store_head *he
         keep_shape(t, s, schema);
         t->codes = codes;
         codes += s->positions * schema->levels;
-        if (s->packing == VQ_PACKING_RANS)
-            status = vqi_rans_unpack(t, &head->rans->stream[i], s->payload, s->payload_size);
-        else
-            status = vqi_unpack(t->codes, s->payload, s->positions, schema->levels, schema->k,
-                                s->packing, (size_t)(s->payload - begin));
+        status = unpack(t, s, i, head, (size_t)(s->payload - begin));
         if (!status && s->dimensions.bytes)
             status = keep_dimensions(own, i, s, limits);
         own->seen.tokens[i] = t;

@@ -137,7 +137,7 @@ static vq_status copy_records(vq_shard_writer *writer, const salvage *s, vq_shar
     return status;
 }
 
-static vq_status write_found(const char *path, const salvage *s, const vq_shard_opts *opts,
+static vq_status write_found(const char *path, salvage *s, const vq_shard_opts *opts,
                              vq_shard_damage damage, void *context, uint64_t *lost,
                              const vq_limits *limits)
 {
@@ -146,6 +146,7 @@ static vq_status write_found(const char *path, const salvage *s, const vq_shard_
     if (status)
         return status;
     own.resume = own.append = 0;
+    s->head.model = own.model;
     own.packing = own.packing ? own.packing : (int)s->head.packing + 1;
     own.block_bytes = own.block_bytes ? own.block_bytes : s->head.block_bytes;
     vq_shard_writer *writer;

@@ -155,7 +155,7 @@ static vq_status append(vq_shard_writer *w)
         return VQ_OK;
     vq_shard *shard;
     vq_record *record = NULL;
-    vq_status status = vq_shard_open(&shard, w->path, NULL);
+    vq_status status = vq_shard_open_with(&shard, w->path, w->opts.model, NULL);
     if (status)
         return status;
     if (memcmp(&shard->head.schema, &w->head.schema, sizeof w->head.schema) != 0)
@@ -176,12 +176,15 @@ static vq_status append(vq_shard_writer *w)
 static vq_status check_opts(vq_shard_writer *w)
 {
     const vq_shard_opts *o = &w->opts;
-    if (o->packing < 0 || o->packing > VQ_PACKING_RANS + 1 || o->packing == VQ_PACKING_ENTROPY + 1)
+    if (o->packing == VQ_PACKING_ENTROPY + 1 && !o->model)
+        return vqi_fail(VQ_E_ARG, "vq_shard_opts.model: the packing \"entropy\" needs one");
+    if (o->packing < 0 || o->packing > VQ_PACKING_RANS + 1)
         return vqi_fail(VQ_E_ARG, "vq_shard_opts.packing: %d is not a packing of shards plus 1",
                         o->packing);
     if (o->block_bytes && (o->block_bytes < VQI_BLOCK_LEAST || o->block_bytes > VQI_BLOCK_MOST))
         return vqi_fail(VQ_E_ARG, "vq_shard_opts.block_bytes is %u (%d to %d)", o->block_bytes,
                         VQI_BLOCK_LEAST, VQI_BLOCK_MOST);
+    w->head.model = o->model;
     w->head.packing = o->packing ? (vq_packing)(o->packing - 1) : VQ_PACKING_BITS;
     /* Its tables are made of all records: until those are there, they are bits. */
     w->recode = w->head.packing == VQ_PACKING_RANS;

@@ -9,6 +9,7 @@
 #define IO_STORE_WRITE_H
 
 #include "io/store.h"
+#include "io/store_model.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -23,11 +24,12 @@ typedef struct vq_shard_opts {
     int append;           /**< 1 = begin with the records of the shard PATH, if it is there */
     int no_replace;       /**< 1 = VQ_E_IO if PATH exists */
     int no_sync;          /**< 1 = do not fsync */
+    const vq_code_model *model; /**< the packing entropy needs one; stays as long as the writer */
 } vq_shard_opts;
 
 #define VQ_SHARD_OPTS_INIT                                                                         \
     {                                                                                              \
-        sizeof(vq_shard_opts), 0, 0, 0, 0, 0, 0                                                    \
+        sizeof(vq_shard_opts), 0, 0, 0, 0, 0, 0, NULL                                              \
     }
 
 /** One thread at a time. */
@@ -77,7 +79,7 @@ VQ_API vq_status vq_shard_finish(vq_shard_writer *writer, vq_shard_info *info);
  * Write what is whole of a damaged or unfinished shard as a new one, with new record numbers where some are lost.
  * @param path     of the new shard.
  * @param damaged  of the old one: a shard, or PATH.part.
- * @param opts     of the new shard; resume and append are not looked at; packing 0 = the old one's.
+ * @param opts     of the new shard; resume and append are not looked at; packing 0 = the old one's; a model is the old one's, too.
  * @param damage   told of each record that is lost, by its old number; may be NULL.
  * @param[out] lost NULL, or how many records are known to be lost.
  * @return VQ_OK, also if records are lost; VQ_E_IO, VQ_E_FORMAT and VQ_E_CHECKSUM (its header or its tables are damaged, and

@@ -249,7 +249,7 @@ static void what_does_not_belong_is_refused(void **state)
     opts.block_bytes = 1000;
     assert_status(VQ_E_ARG, vq_shard_create(&writer, path, &schema, &opts));
     opts.block_bytes = 0;
-    opts.packing = VQ_PACKING_ENTROPY + 1;
+    opts.packing = VQ_PACKING_ENTROPY + 1; /* without a model */
     assert_status(VQ_E_ARG, vq_shard_create(&writer, path, &schema, &opts));
     opts.packing = 0;
     strcpy(schema.stream[1].name, "tokens");
