@@ -244,6 +244,8 @@ static vq_status (*teller_of(const vq_bytes *bytes, const char *path))(const vqi
         return vqinfo_safetensors;
     if (bytes->size >= 4 && memcmp(bytes->data, "\x89VQT", 4) == 0)
         return vqinfo_tokens;
+    if (bytes->size >= 4 && memcmp(bytes->data, "\x89VQS", 4) == 0)
+        return vqinfo_shard;
     if (cli_has_suffix(path, ".safetensors"))
         return vqinfo_safetensors;
     if (cli_has_suffix(path, ".npy"))

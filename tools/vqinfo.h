@@ -21,6 +21,7 @@ vq_status vqinfo_tokens(const vqinfo_file *file);
 vq_status vqinfo_safetensors(const vqinfo_file *file);
 vq_status vqinfo_npy(const vqinfo_file *file);
 vq_status vqinfo_picture(const vqinfo_file *file);
+vq_status vqinfo_shard(const vqinfo_file *file);
 vq_status vqinfo_sound(const vqinfo_file *file);
 
 /** One tensor: name, type, shape, and its range with --stats. `to` receives it as JSON if not NULL. */

@@ -20,6 +20,7 @@ enum {
     KEY_BLOCK,
     KEY_SPLIT,
     KEY_STRICT,
+    KEY_APPEND,
     KEY_LAMBDA,
     KEY_BEAM,
     BATCH_PER_THREAD = 8
@@ -44,6 +45,7 @@ typedef struct packing {
     vq_store_schema schema;
     vq_communicator ranks; /* those who pack together: each takes every size-th shard */
     cli_progress progress;
+    uint64_t before; /* records of the shard that is appended to */
     uint64_t records, codes, skipped, source_bytes, bytes;
     vq_shard_info last;
 } packing;
@@ -71,6 +73,7 @@ static const cli_option options[] = {
     {KEY_SHARDS, "shards", "N", "cut the files into N shards, one after the other (default 1)"},
     {KEY_SHARD, "shard", "I/N", "write only the I-th of N, from 0; vqstore merge joins them"},
     {KEY_BLOCK, "block", "KIB", "size of a block, 4 to 65536 KiB (default 256)"},
+    {KEY_APPEND, "append", NULL, "add the files to NAME.vqs, if it is there"},
     {KEY_STRICT, "strict", NULL, "stop at the first bad file (default: list it and go on)"},
     CLI_OPTION_THREADS,
     CLI_OPTION_CPU,
@@ -122,6 +125,9 @@ static int on_option(void *state, const cli_common *common, int key, const char 
         return CLI_DONE;
     case KEY_SPLIT:
         s->split = value;
+        return CLI_DONE;
+    case KEY_APPEND:
+        s->shard.append = 1;
         return CLI_DONE;
     case KEY_STRICT:
         s->strict = 1;
@@ -259,10 +265,11 @@ static int encode_items(packing *p, vq_shard_writer *writer, size_t first, size_
 /* After a kill: the item behind the one that was added last. Bad ones before it have no record. */
 static size_t where_to_go_on(const packing *p, vq_shard_writer *writer, size_t first, size_t end)
 {
+    const uint64_t added = vq_shard_writer_records(writer) - p->before;
     const char *last = vq_shard_writer_last_key(writer);
-    if (!last)
+    if (!added || !last)
         return first;
-    for (size_t i = first + (size_t)vq_shard_writer_records(writer) - 1; i < end; i++)
+    for (size_t i = first + (size_t)added - 1; i < end; i++)
         if (!strcmp(p->items->item[i].key, last))
             return i + 1;
     return end + 1;
@@ -283,7 +290,7 @@ static int pack_shard(packing *p, const char *path, size_t first, size_t end)
                          "the interrupted run was of other files (--force begins anew)");
     else if (at > first)
         cli_note(p->common, "%s: goes on at file %zu", path, at - first);
-    p->skipped += at > end ? 0 : at - first - (size_t)vq_shard_writer_records(writer);
+    p->skipped += at > end ? 0 : at - first - (size_t)(vq_shard_writer_records(writer) - p->before);
     if (!code)
         code = encode_items(p, writer, at, end);
     if (!code) {
@@ -341,27 +348,48 @@ static int find_schema(packing *p)
                                          "neither it nor any other file can be encoded");
 }
 
-/* A shard that is whole is not packed again. */
+/* A shard that is whole is not packed again, and one of other tokens not replaced. @return 1 if there is nothing to do,
+   0 if there is, or the exit code after a message, negative. */
 static int is_there(packing *p, const char *path)
 {
+    const int wanted = p->s->shard.packing ? p->s->shard.packing - 1 : VQ_PACKING_BITS;
     vq_shard *shard;
-    if (p->common->force || access(path, F_OK) || vq_shard_open(&shard, path, NULL))
+    if (p->common->force || access(path, F_OK))
         return 0;
+    const vq_status status = vq_shard_open(&shard, path, NULL);
+    if (status)
+        return -cli_fail(p->common, path, status);
     vq_shard_info info;
     vq_shard_get_info(&info, shard);
     vq_shard_free(shard);
-    char *part = cli_format("%s.part", path);
     const int same = !memcmp(&info.schema, &p->schema, sizeof p->schema);
-    if (same) {
-        unlink(part); /* killed between giving the name and this */
-        cli_note(p->common, "%s: is there already (--force packs it again)", path);
-        p->records += info.records;
-        p->codes += info.codes;
-        p->bytes += info.file_bytes;
-        p->last = info;
+    if (same && p->s->shard.append) {
+        p->before = info.records;
+        return 0;
     }
+    if (!same || (int)info.packing != wanted)
+        return -cli_fault(p->common, path,
+                          "is a shard of other tokens, or packed otherwise (--force "
+                          "replaces it)");
+    char *part = cli_format("%s.part", path);
+    unlink(part); /* killed between giving the name and this */
     free(part);
-    return same;
+    cli_note(p->common, "%s: is there already (--force packs it again)", path);
+    p->records += info.records;
+    p->codes += info.codes;
+    p->bytes += info.file_bytes;
+    p->last = info;
+    return 1;
+}
+
+/* What items of `shards` shards the i-th has. */
+static int pack_range(packing *p, const char *path, size_t i)
+{
+    const size_t count = p->items->count, shards = (size_t)p->s->shards;
+    const int there = is_there(p, path);
+    return there < 0 ? -there
+           : there   ? CLI_DONE
+                     : pack_shard(p, path, i * count / shards, (i + 1) * count / shards);
 }
 
 /* Nobody comes out of here before all shards are there. */
@@ -381,17 +409,15 @@ static int count_together(packing *p)
 static int pack_all(packing *p, const char *output)
 {
     const settings *s = p->s;
-    const size_t count = p->items->count;
     if (cli_has_suffix(output, ".vqs")) {
         if (s->shards > 1 && s->one == s->shards)
             return cli_usage(p->common, "--shards: %s is one shard (name a folder)", output);
         if (p->ranks.size > 1)
             return cli_usage(p->common, "%s is one shard, for one process (name a folder)", output);
-        const size_t one = s->one == s->shards ? 0 : (size_t)s->one;
-        return is_there(p, output)
-                   ? CLI_DONE
-                   : pack_shard(p, output, one * count / s->shards, (one + 1) * count / s->shards);
+        return pack_range(p, output, s->one == s->shards ? 0 : (size_t)s->one);
     }
+    if (s->shard.append)
+        return cli_usage(p->common, "--append: %s is not the name of a shard, NAME.vqs", output);
     if (mkdir(output, 0777) && errno != EEXIST)
         return cli_fault(p->common, output, "cannot be created (%s)", strerror(errno));
     char **names = cli_need(calloc(s->shards, sizeof *names));
@@ -401,8 +427,7 @@ static int pack_all(packing *p, const char *output)
         if (s->one != s->shards ? s->one != i : i % p->ranks.size != p->ranks.rank)
             continue;
         char *path = cli_format("%s/%s", output, names[i]);
-        if (!is_there(p, path))
-            code = pack_shard(p, path, i * count / s->shards, (i + 1) * count / s->shards);
+        code = pack_range(p, path, i);
         free(path);
     }
     if (!code)
@@ -418,21 +443,43 @@ static int pack_all(packing *p, const char *output)
     return code;
 }
 
+/* What the codes alone would take as raw or as bits: all levels have as many codes. */
+static void other_packings(const packing *p, double *raw, double *bits)
+{
+    const vq_store_stream *stream = &p->schema.stream[0];
+    uint32_t largest = 1, sum = 0;
+    for (uint32_t l = 0; l < stream->levels; l++) {
+        uint32_t own = 1;
+        while (own < 32 && (uint64_t)1 << own < stream->k[l])
+            own++;
+        sum += own;
+        largest = own > largest ? own : largest;
+    }
+    *raw = (double)p->codes * (largest > 16 ? 4 : largest > 8 ? 2 : 1);
+    *bits = (double)p->codes * sum / stream->levels / 8;
+}
+
 static int report(const packing *p, double seconds)
 {
     const double per_code = p->codes ? 8.0 * (double)p->bytes / (double)p->codes : 0;
+    double raw, bits;
+    other_packings(p, &raw, &bits);
     if (p->common->json) {
         json_t *json =
             json_pack("{s:I, s:I, s:I, s:I, s:I, s:s}", "records", (json_int_t)p->records,
                       "skipped", (json_int_t)p->skipped, "codes", (json_int_t)p->codes, "bytes",
                       (json_int_t)p->bytes, "source_bytes", (json_int_t)p->source_bytes, "packing",
                       vq_packing_name(p->last.packing));
+        json_object_set_new(json, "raw_bytes", cli_json_real(raw));
+        json_object_set_new(json, "bits_bytes", cli_json_real(bits));
         json_object_set_new(json, "seconds", cli_json_real(seconds));
         return cli_json_print(p->common, json, 0);
     }
-    cli_note(p->common, "%llu records, %llu codes, %llu bytes of %s: %.3f bits per code, all told",
+    cli_note(p->common,
+             "%llu records, %llu codes, %llu bytes of %s, %.3f bits per code all told; the codes "
+             "alone: raw %.0f, bits %.0f",
              (unsigned long long)p->records, (unsigned long long)p->codes,
-             (unsigned long long)p->bytes, vq_packing_name(p->last.packing), per_code);
+             (unsigned long long)p->bytes, vq_packing_name(p->last.packing), per_code, raw, bits);
     return CLI_DONE;
 }
 
