@@ -136,62 +136,115 @@ static void class_costs(uint32_t *cost, const uint64_t *sum, uint32_t classes, u
     }
 }
 
-static uint64_t row_cost(const uint32_t *row, const uint32_t *cost, uint32_t symbols)
+/* The counts that are not 0, row by row: of few codes, most are. */
+typedef struct sparse {
+    uint32_t rows, symbols;
+    size_t *first;    /* rows + 1 */
+    uint16_t *symbol; /* of each count */
+    uint32_t *count;
+    uint64_t *total; /* of each row */
+} sparse;
+
+static void sparse_clear(sparse *m)
+{
+    vq_free(m->first);
+    vq_free(m->symbol);
+    vq_free(m->count);
+    vq_free(m->total);
+}
+
+static vq_status sparse_of(sparse *m, const uint32_t *pair, uint32_t rows, uint32_t symbols)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < (size_t)rows * symbols; i++)
+        used += pair[i] ? 1 : 0;
+    *m = (sparse){.rows = rows,
+                  .symbols = symbols,
+                  .first = vqi_alloc((size_t)rows + 1, sizeof *m->first),
+                  .symbol = vqi_alloc(used + 1, sizeof *m->symbol),
+                  .count = vqi_alloc(used + 1, sizeof *m->count),
+                  .total = vqi_calloc(rows, sizeof *m->total)};
+    if (!m->first || !m->symbol || !m->count || !m->total) {
+        sparse_clear(m);
+        return vqi_fail_nomem((unsigned long long)used * sizeof *m->count);
+    }
+    size_t at = 0;
+    for (uint32_t r = 0; r < rows; r++) {
+        m->first[r] = at;
+        for (uint32_t s = 0; s < symbols; s++)
+            if (pair[(size_t)r * symbols + s]) {
+                m->symbol[at] = (uint16_t)s;
+                m->count[at] = pair[(size_t)r * symbols + s];
+                m->total[r] += m->count[at++];
+            }
+    }
+    m->first[rows] = at;
+    return VQ_OK;
+}
+
+static uint64_t row_cost(const sparse *m, uint32_t row, const uint32_t *cost)
 {
     uint64_t sum = 0;
-    for (uint32_t s = 0; s < symbols; s++)
-        sum += (uint64_t)row[s] * cost[s];
+    for (size_t i = m->first[row]; i < m->first[row + 1]; i++)
+        sum += (uint64_t)m->count[i] * cost[m->symbol[i]];
     return sum;
 }
 
 /* The most frequent rows begin a class each; then every row goes where it costs least, again and again. */
-static void begin_classes(uint8_t *class_of, const uint32_t *pair, uint32_t rows, uint32_t symbols,
-                          uint32_t classes)
+static void begin_classes(uint8_t *class_of, const sparse *m, uint32_t classes)
 {
-    memset(class_of, 0xff, rows);
+    memset(class_of, 0xff, m->rows);
     for (uint32_t c = 0; c < classes; c++) {
-        uint64_t most = 0;
-        uint32_t best = 0;
-        for (uint32_t r = 0; r < rows; r++) {
-            uint64_t total = 1;
-            for (uint32_t s = 0; s < symbols && class_of[r] == 0xff; s++)
-                total += pair[(size_t)r * symbols + s];
-            if (class_of[r] == 0xff && total > most) {
-                most = total;
+        uint32_t best = m->rows;
+        for (uint32_t r = 0; r < m->rows; r++)
+            if (class_of[r] == 0xff && (best == m->rows || m->total[r] > m->total[best]))
                 best = r;
+        class_of[best] = (uint8_t)c;
+    }
+}
+
+static void sum_classes(uint64_t *sum, const sparse *m, const uint8_t *class_of)
+{
+    for (uint32_t r = 0; r < m->rows; r++)
+        for (size_t i = m->first[r]; class_of[r] != 0xff && i < m->first[r + 1]; i++)
+            sum[class_of[r] * (size_t)m->symbols + m->symbol[i]] += m->count[i];
+}
+
+static void place_rows(uint8_t *class_of, const sparse *m, const uint32_t *cost, uint32_t classes)
+{
+    for (uint32_t r = 0; r < m->rows; r++) {
+        uint64_t least = UINT64_MAX;
+        for (uint32_t c = 0; c < classes; c++) {
+            const uint64_t own = row_cost(m, r, cost + (size_t)c * m->symbols);
+            if (own < least) {
+                least = own;
+                class_of[r] = (uint8_t)c;
             }
         }
-        class_of[best] = (uint8_t)c;
     }
 }
 
 static vq_status find_classes(uint8_t *class_of, const uint32_t *pair, uint32_t rows,
                               uint32_t symbols, uint32_t classes)
 {
+    sparse m;
     const size_t cells = (size_t)classes * symbols;
+    vq_status status = sparse_of(&m, pair, rows, symbols);
+    if (status)
+        return status;
     uint64_t *sum = vqi_alloc(cells, sizeof *sum);
     uint32_t *cost = vqi_alloc(cells, sizeof *cost);
-    const vq_status status = sum && cost ? VQ_OK : vqi_fail_nomem(cells * sizeof *sum);
-    if (!status)
-        begin_classes(class_of, pair, rows, symbols, classes);
+    if (!sum || !cost)
+        status = vqi_fail_nomem(cells * sizeof *sum);
+    else
+        begin_classes(class_of, &m, classes);
     for (int round = 0; !status && round < ROUNDS; round++) {
         memset(sum, 0, cells * sizeof *sum);
-        for (uint32_t r = 0; r < rows; r++)
-            for (uint32_t s = 0; class_of[r] != 0xff && s < symbols; s++)
-                sum[class_of[r] * (size_t)symbols + s] += pair[(size_t)r * symbols + s];
+        sum_classes(sum, &m, class_of);
         class_costs(cost, sum, classes, symbols);
-        for (uint32_t r = 0; r < rows; r++) {
-            uint64_t least = UINT64_MAX;
-            for (uint32_t c = 0; c < classes; c++) {
-                const uint64_t own =
-                    row_cost(pair + (size_t)r * symbols, cost + (size_t)c * symbols, symbols);
-                if (own < least) {
-                    least = own;
-                    class_of[r] = (uint8_t)c;
-                }
-            }
-        }
+        place_rows(class_of, &m, cost, classes);
     }
+    sparse_clear(&m);
     vq_free(sum);
     vq_free(cost);
     return status;

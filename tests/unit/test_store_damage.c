@@ -320,13 +320,12 @@ static vq_status write_some(vq_shard_writer *w, const vq_store_schema *schema, u
     return status ? status : vq_shard_finish(w, NULL);
 }
 
-static void a_full_disk_is_told_and_survived(void **state)
+static void fill_disk(vq_packing packing)
 {
-    (void)state;
     vq_store_schema schema;
     store_schema(&schema);
     const char *whole = store_path("whole.vqs"), *path = store_path("full.vqs");
-    store_write(whole, VQ_PACKING_BITS, 60);
+    store_write(whole, packing, 60);
     vqi_file_ops ops = vqi_system_file_ops;
     ops.write = failing_write;
     ops.fsync = failing_fsync;
@@ -334,6 +333,7 @@ static void a_full_disk_is_told_and_survived(void **state)
     vq_shard_opts opts = VQ_SHARD_OPTS_INIT;
     opts.block_bytes = 4096;
     opts.resume = 1;
+    opts.packing = (int)packing + 1;
     bool failed = true;
     for (fail_at = 0; failed; fail_at++) {
         vq_shard_writer *w;
@@ -359,6 +359,13 @@ static void a_full_disk_is_told_and_survived(void **state)
         unlink(path);
     }
     assert_true(fail_at > 6);
+}
+
+static void a_full_disk_is_told_and_survived(void **state)
+{
+    (void)state;
+    fill_disk(VQ_PACKING_BITS);
+    fill_disk(VQ_PACKING_RANS);
 }
 
 int main(void)
