@@ -193,7 +193,8 @@ INLINE void tile(float *out, const char *row, size_t d, const float *h, const in
         for (size_t i = 0; i < some; i += VQI_PAD, x += VQI_PAD * VQI_STATES)
 #pragma GCC unroll 8
             for (int j = 0; j < VQI_PAD; j++) {
-                const wide states = wide_load(x + j * VQI_STATES);
+                wide states = wide_load(x + j * VQI_STATES);
+                __asm__("" : "+v"(states)); /* loaded once, not with each row again */
 #pragma GCC unroll 3
                 for (int r = 0; r < count; r++)
                     p[r][j] = wide_fma(w[(size_t)r * w_stride + i + (size_t)j], states, p[r][j]);
