@@ -102,7 +102,7 @@ typedef struct vq_head_opts {
     uint32_t n_always;
     const uint32_t
         *cells; /**< V: the code of each row, below `codes`, each used; NULL = by k-means */
-    uint32_t iterations; /**< of k-means; 0 = 10 */
+    uint32_t iterations; /**< of k-means, before rounds of repair; 0 = 10 */
     uint64_t seed;
     int threads; /**< 0 = as many as OpenMP gives; never changes the result */
     /** Called now and then with the share that is done, 0 to 1; not 0 = stop: VQ_E_CANCELLED. NULL = none. */
@@ -117,8 +117,8 @@ typedef struct vq_head_opts {
     }
 
 /**
- * Make a head. Memory beyond the head and the rows: a working copy of chunks, and for k-means 24 to 40 bytes x K x
- * min(d, 256) and 4 bytes x V x min(d, 256) (clusters are found in a projection of that many dimensions).
+ * Make a head. Memory beyond the head and the rows: for k-means, which sees rows longer than 256 in a sketch of 256 numbers, 4 bytes x V x
+ * min(d, 256), 32 to 40 bytes x K x min(d, 256) and at most 128 MiB; with states at most 128 MiB and 128 bytes x V.
  * @param[out] out  owned by the caller, free with vq_head_free().
  * @param      rows W: V x d, F32, F16 or BF16, finite (vq_tensors_find(), or vq_tensor_from_memory()); copied.
  * @return VQ_OK; VQ_E_ARG (shape, type, a bad option, an id twice, codes > V: the sentence names it); VQ_E_NONFINITE;

@@ -12,7 +12,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { ROWS = 4, CHUNK = 512 };
+enum { ROWS = 4, CHUNK = 512, STRIP = 24 };
 
 /* Eight elements as float32. */
 INLINE __m256 load8(const char *at, const vq_dtype dtype)
@@ -160,55 +160,84 @@ INLINE wide wide_fma(float w, wide h, wide p)
 }
 #endif
 
-/* `count` rows against VQI_WIDE of the 16 states. Elements that are no float32, or not a multiple of eight, are made so first,
- * a piece at a time, which then lies in the nearest cache. */
-INLINE void tile(float *out, const char *row, size_t d, const float *h, const int count,
-                 const vq_dtype dtype)
+/* `count` rows against VQI_WIDE of the 16 states, over a piece of `some` dimensions: the sums go on from what `sums` holds, unless it
+ * is the first piece. Elements that are no float32, or not a multiple of eight, are made so first. */
+INLINE void tile(float *sums, const char *row, size_t stride, size_t some, const float *h,
+                 int begun, const int count, const vq_dtype dtype)
 {
-    const size_t size = size_of(dtype), stride = d * size;
+    const size_t size = size_of(dtype), whole = some / VQI_PAD * VQI_PAD;
     float decoded[TILE_ROWS * CHUNK];
     wide p[TILE_ROWS][VQI_PAD];
 #pragma GCC unroll 3
     for (int r = 0; r < count; r++)
 #pragma GCC unroll 8
         for (int j = 0; j < VQI_PAD; j++)
-            p[r][j] = wide_zero();
-    for (size_t begin = 0; begin < d; begin += CHUNK) {
-        const size_t some = d - begin < CHUNK ? d - begin : CHUNK, whole = some / VQI_PAD * VQI_PAD;
-        const float *w = (const float *)(const void *)(row + begin * size);
-        size_t w_stride = d;
-        if (dtype != VQ_DTYPE_F32 || some % VQI_PAD) {
-            w = decoded;
-            w_stride = CHUNK;
-            for (size_t r = 0; r < (size_t)count; r++) {
-                const char *from = row + r * stride + begin * size;
-                for (size_t i = 0; i < whole; i += VQI_PAD)
-                    _mm256_storeu_ps(decoded + r * CHUNK + i, load8(from + i * size, dtype));
-                if (whole < some)
-                    _mm256_storeu_ps(decoded + r * CHUNK + whole,
-                                     load_rest(from + whole * size, some - whole, dtype));
-            }
+            p[r][j] = begun ? wide_load(sums + (r * VQI_PAD + j) * VQI_WIDE) : wide_zero();
+    const float *w = (const float *)(const void *)row;
+    size_t w_stride = stride / sizeof *w;
+    if (dtype != VQ_DTYPE_F32 || some != whole) {
+        w = decoded;
+        w_stride = CHUNK;
+        for (size_t r = 0; r < (size_t)count; r++) {
+            for (size_t i = 0; i < whole; i += VQI_PAD)
+                _mm256_storeu_ps(decoded + r * CHUNK + i,
+                                 load8(row + r * stride + i * size, dtype));
+            if (whole < some)
+                _mm256_storeu_ps(decoded + r * CHUNK + whole,
+                                 load_rest(row + r * stride + whole * size, some - whole, dtype));
         }
-        const float *x = h + begin * VQI_STATES;
-        for (size_t i = 0; i < some; i += VQI_PAD, x += VQI_PAD * VQI_STATES)
+    }
+    for (size_t i = 0; i < some; i += VQI_PAD, h += VQI_PAD * VQI_STATES) {
 #pragma GCC unroll 8
-            for (int j = 0; j < VQI_PAD; j++) {
-                wide states = wide_load(x + j * VQI_STATES);
-                __asm__("" : "+v"(states)); /* loaded once, not with each row again */
+        for (int j = 0; j < VQI_PAD; j++) {
+            wide states = wide_load(h + j * VQI_STATES);
+            __asm__("" : "+v"(states)); /* loaded once, not with each row again */
 #pragma GCC unroll 3
-                for (int r = 0; r < count; r++)
-                    p[r][j] = wide_fma(w[(size_t)r * w_stride + i + (size_t)j], states, p[r][j]);
-            }
+            for (int r = 0; r < count; r++)
+                p[r][j] = wide_fma(w[(size_t)r * w_stride + i + (size_t)j], states, p[r][j]);
+        }
     }
 #pragma GCC unroll 3
-    for (int r = 0; r < count; r++) {
-        const wide *q = p[r];
-        float sums[VQI_WIDE];
-        wide_store(sums, wide_add(wide_add(wide_add(q[0], q[4]), wide_add(q[2], q[6])),
-                                  wide_add(wide_add(q[1], q[5]), wide_add(q[3], q[7]))));
-        for (size_t s = 0; s < VQI_WIDE; s++)
-            out[s * VQI_HEAD_BLOCK + (size_t)r] = sums[s];
+    for (int r = 0; r < count; r++)
+#pragma GCC unroll 8
+        for (int j = 0; j < VQI_PAD; j++)
+            wide_store(sums + (r * VQI_PAD + j) * VQI_WIDE, p[r][j]);
+}
+
+/* The trees of a row, a lane for each state. */
+INLINE void wide_tree(float *out, const float *sums)
+{
+    wide q[VQI_PAD];
+    float logits[VQI_WIDE];
+#pragma GCC unroll 8
+    for (int j = 0; j < VQI_PAD; j++)
+        q[j] = wide_load(sums + j * VQI_WIDE);
+    wide_store(logits, wide_add(wide_add(wide_add(q[0], q[4]), wide_add(q[2], q[6])),
+                                wide_add(wide_add(q[1], q[5]), wide_add(q[3], q[7]))));
+    for (size_t s = 0; s < VQI_WIDE; s++)
+        out[s * VQI_HEAD_BLOCK] = logits[s];
+}
+
+/* Up to STRIP rows. A piece of the states stays in the nearest cache while all rows pass by; their sums wait meanwhile. */
+INLINE void strip(float *out, const char *row, size_t d, size_t count, const float *h,
+                  const vq_dtype dtype)
+{
+    enum { SUMS = VQI_PAD * VQI_WIDE };
+    const size_t size = size_of(dtype), stride = d * size;
+    float sums[STRIP * SUMS];
+    for (size_t begin = 0; begin < d; begin += CHUNK) {
+        const size_t some = d - begin < CHUNK ? d - begin : CHUNK;
+        const char *from = row + begin * size;
+        const float *states = h + begin * VQI_STATES;
+        size_t r = 0;
+        for (; r + TILE_ROWS <= count; r += TILE_ROWS)
+            tile(sums + r * SUMS, from + r * stride, stride, some, states, begin > 0, TILE_ROWS,
+                 dtype);
+        for (; r < count; r++)
+            tile(sums + r * SUMS, from + r * stride, stride, some, states, begin > 0, 1, dtype);
     }
+    for (size_t r = 0; r < count; r++)
+        wide_tree(out + r, sums + r * SUMS);
 }
 
 INLINE void many_of(float *out, const vqi_rows *rows, size_t first, size_t count, const float *h,
@@ -216,14 +245,10 @@ INLINE void many_of(float *out, const vqi_rows *rows, size_t first, size_t count
 {
     const size_t d = rows->d, stride = d * size_of(dtype);
     const char *row = (const char *)rows->data + first * stride;
-    for (size_t s = 0; s < VQI_STATES; s += VQI_WIDE) {
-        float *to = out + s * VQI_HEAD_BLOCK;
-        size_t r = 0;
-        for (; r + TILE_ROWS <= count; r += TILE_ROWS)
-            tile(to + r, row + r * stride, d, h + s, TILE_ROWS, dtype);
-        for (; r < count; r++)
-            tile(to + r, row + r * stride, d, h + s, 1, dtype);
-    }
+    for (size_t s = 0; s < VQI_STATES; s += VQI_WIDE)
+        for (size_t r = 0; r < count; r += STRIP)
+            strip(out + s * VQI_HEAD_BLOCK + r, row + r * stride, d,
+                  count - r < STRIP ? count - r : STRIP, h + s, dtype);
     for (size_t s = 0; s < VQI_STATES; s++)
         finish(out + s * VQI_HEAD_BLOCK, rows, first, count);
 }

@@ -7,7 +7,7 @@
 #include "vq/logits_internal.h"
 #include "vq/memory_internal.h"
 
-enum { ROWS = 23, GUARD = 77 };
+enum { ROWS = 29, GUARD = 77 };
 
 static float number(uint64_t *seed)
 {
