@@ -78,7 +78,7 @@ int layer_make(layer *out, size_t v, size_t d)
     float *parents[3] = {matrix(finest / 16 + 1, d, 1, sqrtf(0.62f) * unit),
                          matrix(finest / 4 + 1, d, 2, sqrtf(0.04f) * unit),
                          matrix(finest, d, 3, sqrtf(0.04f) * unit)};
-    *out = (layer){v, d, malloc(v * d * sizeof *out->rows), malloc(v * sizeof *out->norms),
+    *out = (layer){v, d, aligned_alloc(64, (v * d + 15) / 16 * 64), malloc(v * sizeof *out->norms),
                    malloc(v * sizeof *out->chance)};
     const int failed =
         !parents[0] || !parents[1] || !parents[2] || !out->rows || !out->norms || !out->chance;

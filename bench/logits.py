@@ -8,7 +8,8 @@ says how, and what it has in common with real ones), and timed beside OpenBLAS i
 than those given to the build.
 
 Figures: rerank_ppl_ratio, rerank_recall1, rerank_bytes_ratio (ours over dense F16's) of the default rerank head of the real layer;
-rerank_speedup_b1, rerank_speedup_b16 (top 50, rows F16, over float32 sgemv and sgemm), rerank_large_recall1, tied_speedup (K = V / 100, top 50,
+rerank_speedup_b1, rerank_speedup_b16 (top 50, rows F16, over float32 sgemv and sgemm), with the fewest of the tried probes at which
+recall@1 is 99 %, which is rerank_large_recall1 then; tied_speedup (K = V / 100, top 50,
 over sgemv), dense_bandwidth_share (of the measured reading speed, float32, batch 1), dense_b16_vs_openblas (our speed over sgemm's),
 dense_f16_vs_f32 (speeds).
 """
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 
-LARGE, SMALL = ("128256", "4096", "2"), ("16384", "1024", "0.5")
+LARGE, SMALL = ("128256", "4096", "1"), ("16384", "1024", "0.5")
 TIED = (512, 1024, 2048, 4096, 8192, 12288)
 
 
@@ -38,6 +39,8 @@ def real(build, data, quick):
     wanted = [("dense i8", ["--mode", "dense", "--storage", "i8"]), ("rerank", []),
               ("rerank, rows i8", ["--storage", "i8"])]
     wanted += [(f"tied {k}", ["--mode", "tied", "--codes", k, "--counts", f"{layer}:count"]) for k in TIED]
+    wanted += [(f"rvq {levels} x {width}", ["--mode", "rvq", "--levels", levels, "--width", width])
+               for levels, width in ((1, 8), (2, 8), (3, 8), (2, 4))]
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, options) in enumerate(wanted[:4] if quick else wanted):
@@ -88,7 +91,7 @@ def run(build, data, quick):
               f"{'':<12} {'batch 1':>10} {'batch 16':>10} {'recall@1':>9} {'MB read':>9} {'codes':>7} {'probes':>7} {'built s':>8}"]
     if "sgemv_s" in made:
         table.append(f"{'OpenBLAS':<12} {1e3 * made['sgemv_s']:10.3f} {1e3 * made['sgemm_s']:10.3f}  (all logits, float32)")
-    for name in ("dense_f32", "dense_f16", "dense_i8"):
+    for name in ("dense_f32", "dense_f16"):
         logits = made[name + "_logits"]
         table.append(f"{name:<12} {1e3 * logits['b1_s']:10.3f} {1e3 * logits['b16_s']:10.3f}  (all logits)")
     for name, r in made.items():
@@ -97,17 +100,17 @@ def run(build, data, quick):
                          f"{r['bytes'] / 1e6:9.2f} {r['codes']:7} {r['probes']:7} {r['build_s']:8.1f}")
     figures["dense_bandwidth_share"] = made["read_s"] / made["dense_f32_logits"]["b1_s"]
     figures["dense_f16_vs_f32"] = made["dense_f32_logits"]["b1_s"] / made["dense_f16_logits"]["b1_s"]
-    if "rerank" in made:
-        figures["rerank_large_recall1"] = made["rerank"]["recall1"]
+    good = min((r for name, r in made.items() if name.startswith("rerank") and r["recall1"] >= 0.99),
+               key=lambda r: r["probes"], default=made["rerank"])
+    figures["rerank_large_recall1"] = good["recall1"]
+    table.append(f"rerank reaches recall@1 of 99 % with {good['probes']} probes")
     if "sgemv_s" not in made:
         table.append("OpenBLAS is absent (bench/README.md says how to install it): no speedups")
         return figures, table, {}
     if made["difference"] > 1e-5:
         sys.exit(f"bench logits: our logits differ from OpenBLAS's by {made['difference']:.2g} of the largest")
     figures["dense_b16_vs_openblas"] = made["sgemm_s"] / made["dense_f32_logits"]["b16_s"]
-    if "rerank" in made:
-        figures["rerank_speedup_b1"] = made["sgemv_s"] / made["rerank"]["topk_b1_s"]
-        figures["rerank_speedup_b16"] = made["sgemm_s"] / made["rerank"]["topk_b16_s"]
-    if "tied" in made:
-        figures["tied_speedup"] = made["sgemv_s"] / made["tied"]["topk_b1_s"]
+    figures["rerank_speedup_b1"] = made["sgemv_s"] / good["topk_b1_s"]
+    figures["rerank_speedup_b16"] = made["sgemm_s"] / good["topk_b16_s"]
+    figures["tied_speedup"] = made["sgemv_s"] / made["tied"]["topk_b1_s"]
     return figures, table, {"OpenBLAS": made["openblas"]}

@@ -4,7 +4,7 @@
 
     python3 read_head.py head.safetensors states.npy
 
-The format is specified in docs/FORMATS.md. Head is what to copy: all logits of a dense, rerank or tied head, in rising order of the ids.
+The format is specified in docs/FORMATS.md. Head is what to copy: all logits of a head of any mode, in rising order of the ids.
 """
 import json
 import sys
@@ -48,7 +48,12 @@ class Head:
         if self.mode == "tied":
             sizes = np.diff(self.arrays["first"])
             return (np.repeat(self.product("codes", states), sizes, axis=1) + self.arrays["bias"])[:, self.order]
-        raise ValueError(f"a head of mode {self.mode}")
+        codes, first = self.arrays["row.codes"], self.arrays["book.first"]
+        out = np.zeros((len(states), len(self.ids)), np.float32) + self.arrays.get("bias", 0)
+        for level, at in enumerate(first):  # rvq: a table of products for each level, looked up by the codes
+            book = self.arrays[f"book.{level}"]
+            out += (states[:, at:at + book.shape[1]] @ book.T)[:, codes[:, level]]
+        return out[:, self.order]
 
 
 if __name__ == "__main__":

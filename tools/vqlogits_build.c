@@ -5,12 +5,15 @@
 #include <string.h>
 
 #include "io/safetensors.h"
+#include "rvq/head.h"
 #include "vqlogits.h"
 
 enum {
     KEY_STORAGE = CLI_KEY_FIRST,
     KEY_CODE_STORAGE,
     KEY_SINGLES,
+    KEY_WIDTH,
+    KEY_BEAM,
     KEY_COUNTS,
     KEY_BIAS,
     KEY_STATES,
@@ -21,6 +24,7 @@ enum {
 
 typedef struct settings {
     vq_head_opts opts;
+    vq_rvq_head_opts rvq;
     const char *counts, *bias, *states, *ids;
     vqlogits_range use;
     uint32_t *always; /* opts.n_always of them */
@@ -33,8 +37,12 @@ static const cli_option options[] = {
      "of the rows: f32, f16, bf16, i8 (default: as they are given)"},
     {KEY_CODE_STORAGE, "code-storage", "TYPE",
      "of the codewords, likewise (default of rerank: i8)"},
-    {'k', "codes", "K", "codes (default: a share of the tokens that goes by the mode)"},
+    {'k', "codes", "K",
+     "codes (default: a share of the tokens that goes by the mode); rvq: of a level"},
     {KEY_SINGLES, "singles", "N", "tied: the N most frequent tokens have a code of their own"},
+    {'l', "levels", "N", "rvq: codes of a slice (default 2)"},
+    {KEY_WIDTH, "width", "N", "rvq: dimensions of a slice (default 8)"},
+    {KEY_BEAM, "beam", "N", "rvq: of the search for codes (default 8)"},
     {'p', "probes", "N", "rerank: clusters that are probed unless a call says"},
     {KEY_ALWAYS, "always", "IDS", "rerank: ids that are always scored: 0,2,128000-128009"},
     {KEY_COUNTS, "counts", "ARRAY", "how often each token occurs in text"},
@@ -130,6 +138,12 @@ static int on_option(void *state, const cli_common *common, int key, const char 
         return number(&o->codes, common, "codes", value);
     case KEY_SINGLES:
         return number(&o->singles, common, "singles", value);
+    case 'l':
+        return number(&s->rvq.levels, common, "levels", value);
+    case KEY_WIDTH:
+        return number(&s->rvq.width, common, "width", value);
+    case KEY_BEAM:
+        return number(&s->rvq.beam, common, "beam", value);
     case 'p':
         return number(&o->probes, common, "probes", value);
     case KEY_ALWAYS:
@@ -174,6 +188,14 @@ static int check(const cli_common *common, const settings *s, int operands)
         return cli_usage(common, "--%s is for --mode rerank", o->probes ? "probes" : "always");
     if (o->mode != VQ_HEAD_TIED && o->singles)
         return cli_usage(common, "--singles is for --mode tied");
+    if (o->mode != VQ_HEAD_RVQ && (s->rvq.levels || s->rvq.width || s->rvq.beam))
+        return cli_usage(common, "--%s is for --mode rvq",
+                         s->rvq.levels  ? "levels"
+                         : s->rvq.width ? "width"
+                                        : "beam");
+    if (o->mode == VQ_HEAD_RVQ && (o->storage || o->code_storage))
+        return cli_usage(common, "--%s: an rvq head keeps no rows, and codewords in f32",
+                         o->storage ? "storage" : "code-storage");
     if (o->mode == VQ_HEAD_DENSE && (o->codes || o->code_storage))
         return cli_usage(common, "--%s: a dense head has no codes",
                          o->codes ? "codes" : "code-storage");
@@ -245,6 +267,14 @@ static int write_head(const cli_common *common, const vq_head *head)
     return status ? cli_fail(common, common->output, status) : CLI_DONE;
 }
 
+static vq_status build_rvq(vq_head **out, const vq_tensor *rows, vq_head_opts opts,
+                           vq_rvq_head_opts rvq)
+{
+    rvq.k = opts.codes; /* which is of the other modes there */
+    opts.codes = 0;
+    return vq_rvq_head_build(out, rows, &opts, &rvq);
+}
+
 static int build(const cli_common *common, const settings *s, const char *matrix)
 {
     arrays a = {0};
@@ -260,7 +290,9 @@ static int build(const cli_common *common, const settings *s, const char *matrix
         opts.threads = common->threads;
         opts.progress = show;
         opts.progress_context = &progress;
-        const vq_status status = vq_head_build(&head, &a.rows.tensor, &opts);
+        const vq_status status = opts.mode == VQ_HEAD_RVQ
+                                     ? build_rvq(&head, &a.rows.tensor, opts, s->rvq)
+                                     : vq_head_build(&head, &a.rows.tensor, &opts);
         cli_progress_clear(&progress);
         if (status)
             code = cli_fail(common, a.rows.path, status);
@@ -281,7 +313,7 @@ static int build(const cli_common *common, const settings *s, const char *matrix
 int vqlogits_build(int argc, char **argv)
 {
     cli_common common;
-    settings s = {.opts = VQ_HEAD_OPTS_INIT};
+    settings s = {.opts = VQ_HEAD_OPTS_INIT, .rvq = VQ_RVQ_HEAD_OPTS_INIT};
     int code = cli_parse(&common, &program, argc, argv, &s);
     if (code == CLI_GO_ON) {
         code = check(&common, &s, argc - optind);
