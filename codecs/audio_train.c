@@ -23,10 +23,13 @@ enum {
     FIRST_KEPT = 1,
     KEPT = 37,
     ITERATIONS = 6,
-    BEAM = 2,
+    TRAIN_BEAM = 2, /* wider ones in training gain nothing */
+    BEAM = 6,       /* in encoding they do */
+    GAINS_BEAM =
+        8, /* the wider, the quieter are prefixes of few levels: gains make up for a little more */
     REFITS = 3,
     SHIFTS = 5,
-    MAX_VECTORS = 200000,
+    MAX_VECTORS = 400000,
     PASSES = 2,
     CHUNK = 4096 /* latents */
 };
@@ -229,7 +232,7 @@ static vq_status train_more(trainer *t, uint32_t levels, uint32_t refits,
     const vq_quantizer *have = t->quantizer ? t->quantizer : given->resume;
     vq_residual_train_opts opts = vqi_levels_opts(progress, have, CODEWORDS, ITERATIONS);
     opts.levels = levels;
-    opts.beam = given->beam ? given->beam : BEAM;
+    opts.beam = given->beam ? given->beam : TRAIN_BEAM;
     opts.refits = refits;
     opts.kmeans.seeding = VQ_SEEDING_RANDOM;
     vq_quantizer *quantizer;
@@ -276,7 +279,7 @@ static vq_status measure_levels(double *energies, const trainer *t, uint32_t *co
     uint32_t *prefix = codes + (size_t)CHUNK * levels;
     vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
     opts.threads = t->opts->threads;
-    opts.beam = BEAM;
+    opts.beam = GAINS_BEAM;
     for (size_t first = 0; first < t->sampled; first += CHUNK) {
         const size_t n = t->sampled - first < CHUNK ? (size_t)t->sampled - first : CHUNK;
         const float *x = t->latents + first * dim;

@@ -51,7 +51,7 @@ typedef struct vq_codec_train_opts {
      *  A status other than VQ_OK ends the training. */
     vq_status (*trained)(void *context, const vq_quantizer *quantizer, const float *latents,
                          size_t n);
-    uint32_t beam;   /**< when the levels are trained together; 0 = the recipe's, 2 */
+    uint32_t beam;   /**< of training the levels; 0 = the recipe's: 2, of actions 1 */
     uint32_t refits; /**< rounds of that; 0 = the recipe's, 6 */
     float
         lambda; /**< of error + lambda x bits, which they are trained for; 0 = the recipe's, 0.01; below 0 = error alone */
