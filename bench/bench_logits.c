@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bench_logits V D SECONDS: heads of a made layer of V x D beside OpenBLAS's sgemv and sgemm in float32, in one process, as JSON on
- * standard output. Each time is the median of the calls of SECONDS, per token. OpenBLAS is loaded when it is there (LIBVQ_OPENBLAS
+ * standard output. Times are per token; each is measured for SECONDS. OpenBLAS is loaded when it is there (LIBVQ_OPENBLAS
  * names another file than libopenblas.so.0), with its threads for as many as OpenMP gives us.
  */
 #include <dlfcn.h>
@@ -71,27 +71,24 @@ static void need(bench *b, vq_status status)
 
 typedef void work(bench *b, const float *states, size_t n);
 
-static int by_size(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Seconds of the median call, per token: states differ in what they take. */
+/* Seconds per token, the mean of some batches of states, which differ in what they take, of the best of at least three calls with
+ * each, which nothing else on the machine disturbed. */
 static double timed(bench *b, work *function, size_t batch)
 {
-    enum { MOST = 4096 };
-    double seconds[MOST] = {0};
-    size_t done = 0;
+    enum { BATCHES = 8, CALLS = 3 };
+    double best[BATCHES], sum = 0;
     const double start = omp_get_wtime();
-    while (!b->failed && done < MOST && (done < 3 || omp_get_wtime() - start < b->seconds)) {
-        const float *states = b->states + done * batch % TEST * b->layer.d;
-        const double before = omp_get_wtime();
-        function(b, states, batch);
-        seconds[done++] = omp_get_wtime() - before;
-    }
-    qsort(seconds, done, sizeof *seconds, by_size);
-    return done ? seconds[done / 2] / (double)batch : NAN;
+    for (size_t i = 0; i < BATCHES; i++)
+        best[i] = INFINITY;
+    for (size_t r = 0; !b->failed && (r < CALLS || omp_get_wtime() - start < b->seconds); r++)
+        for (size_t i = 0; i < BATCHES; i++) {
+            const double before = omp_get_wtime();
+            function(b, b->states + i * batch * b->layer.d, batch);
+            best[i] = fmin(best[i], omp_get_wtime() - before);
+        }
+    for (size_t i = 0; i < BATCHES; i++)
+        sum += best[i];
+    return sum / BATCHES / (double)batch;
 }
 
 typedef uint64_t wide __attribute__((vector_size(64)));
