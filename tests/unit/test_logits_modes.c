@@ -339,13 +339,47 @@ static void test_cuts(void **state)
     material_free(&m);
 }
 
+/* Rows longer than the sketch that they are clustered in: the clusters are found, and by any threads the same. */
+static void test_long_rows(void **state)
+{
+    (void)state;
+    enum { ROWS = 240, LONG = 300, MEANINGS = 12, STATES = 40 };
+    float *rows = clustered(ROWS, LONG, MEANINGS, 0.1f, 1);
+    const vq_tensor w = vq_tensor_from_memory(rows, VQ_DTYPE_F32, ROWS, LONG);
+    vq_head_opts o = VQ_HEAD_OPTS_INIT;
+    vq_head *head, *one, *dense;
+    uint32_t want[STATES], ids[STATES];
+    o.codes = MEANINGS;
+    o.probes = 1;
+    assert_ok(vq_head_build(&head, &w, &o));
+    o.threads = 1;
+    assert_ok(vq_head_build(&one, &w, &o));
+    o.mode = VQ_HEAD_DENSE;
+    assert_ok(vq_head_build(&dense, &w, &o));
+    assert_ok(vq_head_topk(want, NULL, NULL, NULL, dense, rows, STATES, 1, NULL));
+    assert_ok(vq_head_topk(ids, NULL, NULL, NULL, head, rows, STATES, 1, NULL));
+    assert_memory_equal(ids, want, sizeof ids); /* states that are rows find their own cluster */
+    assert_ok(vq_head_topk(ids, NULL, NULL, NULL, one, rows, STATES, 1, NULL));
+    assert_memory_equal(ids, want, sizeof ids);
+    float a[STATES], b[STATES];
+    assert_ok(vq_head_scores(a, b, NULL, head, rows, STATES, want, 1, NULL));
+    float c[STATES], d[STATES];
+    assert_ok(vq_head_scores(c, d, NULL, one, rows, STATES, want, 1, NULL));
+    assert_memory_equal(a, c, sizeof a);
+    assert_memory_equal(b, d, sizeof b);
+    vq_head_free(dense);
+    vq_head_free(one);
+    vq_head_free(head);
+    free(rows);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logits), cmocka_unit_test(test_log_probs),
         cmocka_unit_test(test_topk),   cmocka_unit_test(test_bits),
         cmocka_unit_test(test_greedy), cmocka_unit_test(test_samples),
-        cmocka_unit_test(test_cuts),
+        cmocka_unit_test(test_cuts),   cmocka_unit_test(test_long_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
