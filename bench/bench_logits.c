@@ -250,6 +250,7 @@ static void clustered(bench *b, vq_head_mode mode, uint32_t *exact)
     const vq_tensor states = vq_tensor_from_memory(fit, VQ_DTYPE_F32, FIT, b->layer.d);
     opts.mode = mode;
     opts.storage = mode == VQ_HEAD_RERANK ? VQ_HEAD_F16 : VQ_HEAD_AS_GIVEN;
+    opts.code_storage = mode == VQ_HEAD_TIED ? VQ_HEAD_F16 : VQ_HEAD_AS_GIVEN;
     opts.codes = mode == VQ_HEAD_TIED ? (uint32_t)b->layer.v / 100 : 0;
     opts.iterations = mode == VQ_HEAD_TIED ? 2 : 0; /* its quality is not what is measured here */
     opts.states = &states;

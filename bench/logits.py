@@ -9,7 +9,7 @@ than those given to the build.
 
 Figures: rerank_ppl_ratio, rerank_recall1, rerank_bytes_ratio (ours over dense F16's) of the default rerank head of the real layer;
 rerank_speedup_b1, rerank_speedup_b16 (top 50, rows F16, over float32 sgemv and sgemm), with the fewest of the tried probes at which
-recall@1 is 99 %, which is rerank_large_recall1 then; tied_speedup (K = V / 100, top 50,
+recall@1 is 99 %, which is rerank_large_recall1 then; tied_speedup (K = V / 100 in F16, top 50,
 over sgemv), dense_bandwidth_share (of the measured reading speed, float32, batch 1), dense_b16_vs_openblas (our speed over sgemm's),
 dense_f16_vs_f32 (speeds).
 """
