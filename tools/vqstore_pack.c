@@ -23,7 +23,7 @@ enum {
     KEY_APPEND,
     KEY_LAMBDA,
     KEY_BEAM,
-    BATCH_PER_THREAD = 8
+    BATCH_PER_THREAD = 32 /* so that few wait at the end of a batch for its slowest */
 };
 
 typedef struct settings {
