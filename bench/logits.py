@@ -42,7 +42,7 @@ def real(build, data, quick):
               ("rerank, rows i8", ["--storage", "i8"])]
     wanted += [(f"tied {k}", ["--mode", "tied", "--codes", k, "--counts", f"{layer}:count"]) for k in TIED]
     wanted += [(f"rvq {levels} x {width}", ["--mode", "rvq", "--levels", levels, "--width", width])
-               for levels, width in ((1, 8), (2, 8), (3, 8), (2, 4))]
+               for levels, width in ((1, 8), (2, 8), (3, 8), (4, 8), (2, 4))]
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, options) in enumerate(wanted[:4] if quick else wanted):
