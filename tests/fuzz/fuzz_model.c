@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A quantizer and a codec from any bytes; one that opens must encode and decode a small signal. */
+/* A quantizer, a head and a codec from any bytes; one that opens must encode and decode a small signal, or score tokens. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,6 +7,7 @@
 #include "io/safetensors.h"
 #include "io/safetensors_internal.h"
 #include "rvq/multiscale.h"
+#include "vq/logits.h"
 #include "vq/quantizer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -71,6 +72,31 @@ static void use_multiscale(const vq_multiscale *m)
     free(codes);
 }
 
+/* Any state has best tokens, and the logits are finite; numbers may overflow. */
+static void use_head(const vq_head *head)
+{
+    vq_head_info info = VQ_HEAD_INFO_INIT;
+    vq_head_get_info(&info, head);
+    float *state = calloc(info.d, sizeof *state), logit, log_prob,
+          *all = calloc(info.v, sizeof *all);
+    uint32_t id, drawn;
+    if (!state || !all)
+        abort();
+    for (size_t i = 0; i < info.d; i++)
+        state[i] = (float)(i % 7) - 3;
+    vq_status status = vq_head_topk(&id, &logit, NULL, NULL, head, state, 1, 1, NULL);
+    if (!status)
+        status = vq_head_logits(all, NULL, NULL, head, state, 1, NULL);
+    if (!status)
+        status = vq_head_log_probs(&log_prob, NULL, head, state, 1, &id, 1, NULL);
+    if (!status)
+        status = vq_head_sample(&drawn, NULL, NULL, head, state, 1, NULL, NULL);
+    if (status && status != VQ_E_NONFINITE)
+        abort();
+    free(state);
+    free(all);
+}
+
 /* Give the file a true seal if it has one at all: else no engine would ever get past it. */
 static void mend_seal(uint8_t *file, size_t size)
 {
@@ -91,6 +117,7 @@ static void use(const uint8_t *data, size_t size)
     vq_quantizer *quantizer;
     vq_multiscale *multiscale;
     vq_codec *codec;
+    vq_head *head;
     if (vq_safetensors_parse(&set, data, size, "input", NULL))
         return;
     if (!vq_quantizer_load(&quantizer, set, "", NULL)) {
@@ -104,6 +131,10 @@ static void use(const uint8_t *data, size_t size)
     if (!vq_multiscale_load(&multiscale, set, "", NULL)) {
         use_multiscale(multiscale);
         vq_multiscale_free(multiscale);
+    }
+    if (!vq_head_load(&head, set, "", NULL)) {
+        use_head(head);
+        vq_head_free(head);
     }
     vq_tensors_free(set);
     if (!vq_codec_open_memory(&codec, data, size, "input", NULL)) {
