@@ -3,6 +3,8 @@
 #ifndef TOOLS_VQEVAL_H
 #define TOOLS_VQEVAL_H
 
+#include <stddef.h>
+
 #include "cli_kind.h"
 #include "codecs/image_metrics.h"
 
@@ -32,6 +34,26 @@ int vqeval_trial_open(vqeval_trial *out, const cli_common *common, const vqeval_
 /** try_one(state, i) for every file, with progress in `many`, up to the first exit code that is not CLI_DONE. @return that. */
 int vqeval_trial_each(const vqeval_trial *trial, const char *many,
                       int (*try_one)(void *state, size_t index), void *state);
+
+/** Which score: of an input, or the mean of all. */
+enum { VQEVAL_MEAN = -1 };
+
+/** What differs between kinds of signal when the scores of a trial are told. */
+typedef struct vqeval_telling {
+    const char *one;     /**< "picture" */
+    const char *list;    /**< of their scores, in JSON: "images" */
+    const char *grid;    /**< what tokens have one vector for: "grid positions" */
+    const char *columns; /**< the head of the table behind the names */
+    int width;           /**< of the names, at least */
+    /** Print a score behind its name; the same as an object of JSON. `index` is an input or VQEVAL_MEAN. */
+    void (*print)(const void *state, ptrdiff_t index, uint32_t levels);
+    json_t *(*as_json)(const void *state, ptrdiff_t index, uint32_t levels);
+    const char *amount_name; /**< of what was encoded, in JSON: "pixels" */
+    double amount, encode_seconds, decode_seconds;
+} vqeval_telling;
+
+/** Print the tables, or the JSON, of a trial that is done. @return the exit code. */
+int vqeval_trial_tell(const vqeval_trial *trial, const vqeval_telling *how, const void *state);
 
 /** Encode and decode every picture or sound, print the table or the JSON. Levels were checked. @return the exit code. */
 int vqeval_codec(const cli_common *common, const vqeval_settings *settings,

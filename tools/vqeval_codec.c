@@ -17,8 +17,7 @@ typedef struct score {
 typedef struct evaluation {
     vqeval_trial trial;
     score *scores; /**< [picture][level - low] */
-    double *pixels;
-    double encode_seconds, decode_seconds;
+    double pixels, encode_seconds, decode_seconds;
 } evaluation;
 
 static score *score_of(const evaluation *e, size_t picture, uint32_t levels)
@@ -75,7 +74,7 @@ static int try_picture(void *state, size_t index)
         status = vq_report_add_tokens(e->trial.report, tokens);
     int code = status ? cli_fail(e->trial.common, name, status) : CLI_DONE;
     if (!code)
-        e->pixels[index] = cli_sites(original->shape);
+        e->pixels += cli_sites(original->shape);
     for (uint32_t levels = e->trial.high; !code && levels >= e->trial.low; levels--)
         code = try_levels(e, index, levels, tokens, original);
     vq_tokens_free(tokens);
@@ -106,86 +105,47 @@ static score mean_of(const evaluation *e, uint32_t levels)
     return mean;
 }
 
-static void print_score(const char *name, int width, const score *s)
+static score score_at(const evaluation *e, ptrdiff_t index, uint32_t levels)
 {
-    printf("%-*s %10llu %8.4f", width, name, (unsigned long long)s->bytes, s->bpp);
-    cli_print_real(stdout, 9, 3, s->quality.psnr_db);
-    cli_print_real(stdout, 9, 4, s->quality.ssim);
-    cli_print_real(stdout, 9, 4, s->quality.ms_ssim);
-    putchar('\n');
+    return index == VQEVAL_MEAN ? mean_of(e, levels) : *score_of(e, (size_t)index, levels);
 }
 
-static void print_tables(const evaluation *e, const vq_level_report *rows)
+static void print_score(const void *state, ptrdiff_t index, uint32_t levels)
 {
-    const cli_paths *pictures = e->trial.inputs;
-    int width = 8;
-    const int every = !e->trial.settings->all_levels || e->trial.common->verbose;
-    for (size_t i = 0; every && i < pictures->count; i++)
-        if ((int)strlen(pictures->path[i]) > width)
-            width = (int)strlen(pictures->path[i]);
-    printf("%-*s      bytes      bpp  PSNR dB     SSIM  MS-SSIM\n", width, "");
-    for (uint32_t levels = e->trial.low; levels <= e->trial.high; levels++) {
-        char name[48];
-        for (size_t i = 0; every && i < pictures->count; i++)
-            print_score(pictures->path[i], width, score_of(e, i, levels));
-        const score mean = mean_of(e, levels);
-        snprintf(name, sizeof name, "%u level%s", levels, levels == 1 ? "" : "s");
-        print_score(e->trial.settings->all_levels ? name : "mean", width, &mean);
-    }
-    printf("\n%s model, %u of %u levels, %zu picture%s, %llu grid positions\n", e->trial.info.name,
-           e->trial.high, e->trial.info.levels, pictures->count, pictures->count == 1 ? "" : "s",
-           (unsigned long long)vq_report_vectors(e->trial.report));
-    cli_print_levels(stdout, rows, e->trial.high);
+    const score s = score_at(state, index, levels);
+    printf(" %10llu %8.4f", (unsigned long long)s.bytes, s.bpp);
+    cli_print_real(stdout, 9, 3, s.quality.psnr_db);
+    cli_print_real(stdout, 9, 4, s.quality.ssim);
+    cli_print_real(stdout, 9, 4, s.quality.ms_ssim);
 }
 
-static json_t *score_as_json(const score *s)
+static json_t *score_as_json(const void *state, ptrdiff_t index, uint32_t levels)
 {
-    json_t *object = json_pack("{sI sf}", "bytes", (json_int_t)s->bytes, "bits_per_pixel", s->bpp);
-    vqeval_json_quality(object, &s->quality);
+    const score s = score_at(state, index, levels);
+    json_t *object = json_pack("{sI sf}", "bytes", (json_int_t)s.bytes, "bits_per_pixel", s.bpp);
+    vqeval_json_quality(object, &s.quality);
     return object;
-}
-
-static json_t *as_json(const evaluation *e, const vq_level_report *rows)
-{
-    char sha[CLI_HEX_SIZE];
-    cli_hex(sha, e->trial.info.model_sha256);
-    json_t *results = json_array();
-    for (uint32_t levels = e->trial.low; levels <= e->trial.high; levels++) {
-        const score mean = mean_of(e, levels);
-        json_t *images = json_array();
-        for (size_t i = 0; i < e->trial.inputs->count; i++) {
-            json_t *image = score_as_json(score_of(e, i, levels));
-            json_object_set_new(image, "file", json_string(e->trial.inputs->path[i]));
-            json_array_append_new(images, image);
-        }
-        json_array_append_new(results, json_pack("{si so so}", "levels", (int)levels, "mean",
-                                                 score_as_json(&mean), "images", images));
-    }
-    double pixels = 0;
-    for (size_t i = 0; i < e->trial.inputs->count; i++)
-        pixels += e->pixels[i];
-    return json_pack("{ss ss ss sI so so s{sf sf sf}}", "model", e->trial.settings->model, "codec",
-                     e->trial.info.name, "model_sha256", sha, "positions",
-                     (json_int_t)vq_report_vectors(e->trial.report), "results", results,
-                     "statistics", cli_json_level_rows(rows, e->trial.high), "time", "pixels",
-                     pixels, "encode_seconds", e->encode_seconds, "decode_seconds",
-                     e->decode_seconds);
 }
 
 static int run(evaluation *e)
 {
     const size_t count = e->trial.inputs->count;
-    vq_level_report rows[VQ_MAX_LEVELS];
     e->scores = cli_need(calloc(count * (e->trial.high - e->trial.low + 1), sizeof *e->scores));
-    e->pixels = cli_need(calloc(count, sizeof *e->pixels));
     const int code = vqeval_trial_each(&e->trial, "pictures", try_picture, e);
     if (code)
         return code;
-    cli_level_rows(rows, e->trial.report, e->trial.high);
-    if (e->trial.common->json)
-        return cli_json_print(e->trial.common, as_json(e, rows), 1);
-    print_tables(e, rows);
-    return CLI_DONE;
+    const vqeval_telling how = {.one = "picture",
+                                .list = "images",
+                                .grid = "grid positions",
+                                .columns = "      bytes      bpp  PSNR dB     SSIM  MS-SSIM",
+                                .width = 8,
+                                .print = print_score,
+                                .as_json = score_as_json,
+                                .amount_name = "pixels",
+                                .amount = e->pixels,
+                                .encode_seconds = e->encode_seconds,
+                                .decode_seconds = e->decode_seconds};
+    return vqeval_trial_tell(&e->trial, &how, e);
 }
 
 int vqeval_codec(const cli_common *common, const vqeval_settings *settings,
@@ -197,6 +157,5 @@ int vqeval_codec(const cli_common *common, const vqeval_settings *settings,
         code = run(&e);
     vq_report_free(e.trial.report);
     free(e.scores);
-    free(e.pixels);
     return code;
 }

@@ -261,84 +261,50 @@ static score mean_of(const evaluation *e, uint32_t levels)
     return mean;
 }
 
-static void print_score(const char *name, int width, const score *s)
+static score score_at(const evaluation *e, ptrdiff_t index, uint32_t levels)
 {
-    printf("%-*s %10.0f %8.3f", width, name, s->bytes, s->kbits);
-    cli_print_real(stdout, 10, 3, s->figure[0]);
-    cli_print_real(stdout, 9, 3, s->figure[1]);
-    cli_print_real(stdout, 9, 4, s->figure[2]);
-    cli_print_real(stdout, 9, 4, s->figure[3]);
-    putchar('\n');
+    return index == VQEVAL_MEAN ? mean_of(e, levels) : *score_of(e, (size_t)index, levels);
 }
 
-static void print_tables(const evaluation *e, const vq_level_report *rows)
+static void print_score(const void *state, ptrdiff_t index, uint32_t levels)
 {
-    const cli_paths *sounds = e->trial.inputs;
-    int width = 9;
-    const int every = !e->trial.settings->all_levels || e->trial.common->verbose;
-    for (size_t i = 0; every && i < sounds->count; i++)
-        if ((int)strlen(sounds->path[i]) > width)
-            width = (int)strlen(sounds->path[i]);
-    printf("%-*s      bytes   kbit/s SI-SDR dB   LSD dB  log-mel     STOI\n", width, "");
-    for (uint32_t levels = e->trial.low; levels <= e->trial.high; levels++) {
-        char name[48];
-        for (size_t i = 0; every && i < sounds->count; i++)
-            print_score(sounds->path[i], width, score_of(e, i, levels));
-        const score mean = mean_of(e, levels);
-        snprintf(name, sizeof name, "%u level%s", levels, levels == 1 ? "" : "s");
-        print_score(e->trial.settings->all_levels ? name : "mean", width, &mean);
-    }
-    printf("\n%s model, %u of %u levels, %zu sound%s, %llu frames\n", e->trial.info.name,
-           e->trial.high, e->trial.info.levels, sounds->count, sounds->count == 1 ? "" : "s",
-           (unsigned long long)vq_report_vectors(e->trial.report));
-    cli_print_levels(stdout, rows, e->trial.high);
+    const score s = score_at(state, index, levels);
+    printf(" %10.0f %8.3f", s.bytes, s.kbits);
+    cli_print_real(stdout, 10, 3, s.figure[0]);
+    cli_print_real(stdout, 9, 3, s.figure[1]);
+    cli_print_real(stdout, 9, 4, s.figure[2]);
+    cli_print_real(stdout, 9, 4, s.figure[3]);
 }
 
-static json_t *score_as_json(const score *s)
+static json_t *score_as_json(const void *state, ptrdiff_t index, uint32_t levels)
 {
+    const score s = score_at(state, index, levels);
     json_t *object =
-        json_pack("{sI sf}", "bytes", (json_int_t)(s->bytes + 0.5), "kbit_per_s", s->kbits);
-    json_figures(object, s);
+        json_pack("{sI sf}", "bytes", (json_int_t)(s.bytes + 0.5), "kbit_per_s", s.kbits);
+    json_figures(object, &s);
     return object;
-}
-
-static json_t *as_json(const evaluation *e, const vq_level_report *rows)
-{
-    char sha[CLI_HEX_SIZE];
-    cli_hex(sha, e->trial.info.model_sha256);
-    json_t *results = json_array();
-    for (uint32_t levels = e->trial.low; levels <= e->trial.high; levels++) {
-        const score mean = mean_of(e, levels);
-        json_t *sounds = json_array();
-        for (size_t i = 0; i < e->trial.inputs->count; i++) {
-            json_t *sound = score_as_json(score_of(e, i, levels));
-            json_object_set_new(sound, "file", json_string(e->trial.inputs->path[i]));
-            json_array_append_new(sounds, sound);
-        }
-        json_array_append_new(results, json_pack("{si so so}", "levels", (int)levels, "mean",
-                                                 score_as_json(&mean), "sounds", sounds));
-    }
-    return json_pack("{ss ss ss sI so so s{sf sf sf}}", "model", e->trial.settings->model, "codec",
-                     e->trial.info.name, "model_sha256", sha, "positions",
-                     (json_int_t)vq_report_vectors(e->trial.report), "results", results,
-                     "statistics", cli_json_level_rows(rows, e->trial.high), "time", "seconds",
-                     e->seconds, "encode_seconds", e->encode_seconds, "decode_seconds",
-                     e->decode_seconds);
 }
 
 static int run(evaluation *e)
 {
     const size_t count = e->trial.inputs->count;
-    vq_level_report rows[VQ_MAX_LEVELS];
     e->scores = cli_need(calloc(count * (e->trial.high - e->trial.low + 1), sizeof *e->scores));
     const int code = vqeval_trial_each(&e->trial, "sounds", try_sound, e);
     if (code)
         return code;
-    cli_level_rows(rows, e->trial.report, e->trial.high);
-    if (e->trial.common->json)
-        return cli_json_print(e->trial.common, as_json(e, rows), 1);
-    print_tables(e, rows);
-    return CLI_DONE;
+    const vqeval_telling how = {.one = "sound",
+                                .list = "sounds",
+                                .grid = "frames",
+                                .columns =
+                                    "      bytes   kbit/s SI-SDR dB   LSD dB  log-mel     STOI",
+                                .width = 9,
+                                .print = print_score,
+                                .as_json = score_as_json,
+                                .amount_name = "seconds",
+                                .amount = e->seconds,
+                                .encode_seconds = e->encode_seconds,
+                                .decode_seconds = e->decode_seconds};
+    return vqeval_trial_tell(&e->trial, &how, e);
 }
 
 int vqeval_sound_codec(const cli_common *common, const vqeval_settings *settings,
