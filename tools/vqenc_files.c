@@ -205,10 +205,15 @@ static int is_small_picture(const char *path)
     return size && cli_kind_of(VQ_KIND_IMAGE)->sniff(head, size);
 }
 
+static int threads_of(const cli_common *common)
+{
+    return common->threads ? common->threads : omp_get_max_threads();
+}
+
 /** How many of the inputs go together from here on. */
 static int batch_from(const cli_common *common, char **inputs, int count)
 {
-    const int threads = common->threads ? common->threads : omp_get_max_threads();
+    const int threads = threads_of(common);
     const int most = count < threads * BATCH_PER_THREAD ? count : threads * BATCH_PER_THREAD;
     int found = 0;
     while (threads > 1 && found < most && is_small_picture(inputs[found]))
@@ -236,9 +241,7 @@ static int encode_together(const cli_common *common, vqenc_settings *s, open_cod
     cli_catch_signals();
     for (int i = 0; i < count; i++)
         codes[i] = prepare(&jobs[i], common, s, open, inputs[i], outputs[i]);
-        /* The number of threads was asked for, or is that of batch_from(). */
-#pragma omp parallel for schedule(dynamic)                                                         \
-    num_threads(common->threads ? common->threads : omp_get_max_threads())
+#pragma omp parallel for schedule(dynamic) num_threads(threads_of(common))
     for (int i = 0; i < count; i++)
         if (!codes[i])
             encode(&jobs[i], open, &coding);
