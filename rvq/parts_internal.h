@@ -14,7 +14,7 @@ typedef struct vqi_place {
     uint8_t part, level;
 } vqi_place;
 
-/** A quantizer whose codes are those of its parts. Begins the struct of a kind; zeroed by vqi_parts_begin(). */
+/** A quantizer whose codes are those of its parts. Begins the struct of a kind. */
 typedef struct vqi_parts {
     vq_quantizer base; /* kind, dim, levels */
     uint32_t count;

@@ -114,13 +114,29 @@ static int action_sniff(const void *data, size_t size)
            (size >= 4 && !memcmp(data, "PK\3\4", 4));
 }
 
+/** Give an action these ranges; its names stay. */
+static vq_status give_ranges(vq_signal *action, const vq_dimensions *ranges)
+{
+    vq_dimensions *own = action->dimensions, *copy;
+    vq_status status = vq_dimensions_copy(&copy, ranges);
+    for (size_t i = 0; !status && own && own->names && i < own->count && i < copy->count; i++)
+        status = vq_dimensions_set_name(copy, i, own->names[i]);
+    if (status) {
+        vq_dimensions_free(copy);
+        return status;
+    }
+    vq_dimensions_free(own);
+    action->dimensions = copy;
+    return VQ_OK;
+}
+
 static vq_status action_read(vq_signal **out, const cli_input *input)
 {
     vq_status status = input->bytes.data
                            ? vq_actions_parse(out, input->bytes.data, input->bytes.size, NULL, NULL)
                            : vq_actions_read(out, input->path, NULL);
     if (!status && input->ranges) {
-        status = cli_give_ranges(*out, input->ranges);
+        status = give_ranges(*out, input->ranges);
         if (status) {
             vq_signal_free(*out);
             *out = NULL;
@@ -375,21 +391,6 @@ int cli_read_ranges(vq_dimensions **out, const cli_common *common, const char *p
         status = vq_dimensions_parse_stats(out, bytes.data, bytes.size, key, NULL, NULL);
     vq_bytes_clear(&bytes);
     return status ? cli_fail(common, cli_input_name(path), status) : CLI_DONE;
-}
-
-vq_status cli_give_ranges(vq_signal *action, const vq_dimensions *ranges)
-{
-    vq_dimensions *own = action->dimensions, *copy;
-    vq_status status = vq_dimensions_copy(&copy, ranges);
-    for (size_t i = 0; !status && own && own->names && i < own->count && i < copy->count; i++)
-        status = vq_dimensions_set_name(copy, i, own->names[i]);
-    if (status) {
-        vq_dimensions_free(copy);
-        return status;
-    }
-    vq_dimensions_free(own);
-    action->dimensions = copy;
-    return VQ_OK;
 }
 
 void cli_kind_option_given(cli_kind_options *options, const char *name, unsigned for_kinds)

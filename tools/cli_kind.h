@@ -82,8 +82,6 @@ void cli_kind_tell_speed(const cli_common *common, const cli_kind *kind, const v
 /** Ranges of actions from the statistics of another program. @return CLI_DONE, or CLI_FAILED after a message. */
 int cli_read_ranges(vq_dimensions **out, const cli_common *common, const char *path,
                     const char *key);
-/** Give an action these ranges; its names stay. */
-vq_status cli_give_ranges(vq_signal *action, const vq_dimensions *ranges);
 
 /* Options that some kinds take and others do not. */
 

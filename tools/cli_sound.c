@@ -12,7 +12,8 @@ enum {
     FRAMES = 256 /* that wait in a stream */
 };
 
-vq_status cli_sound_open(vq_sound_source **out, const cli_input *input, uint32_t rate)
+/** Open the input at `rate`, 0 = its own, with one or two channels: more are mixed to one. */
+static vq_status open_source(vq_sound_source **out, const cli_input *input, uint32_t rate)
 {
     vq_sound_opts opts = VQ_SOUND_OPTS_INIT;
     opts.rate = rate;
@@ -44,7 +45,8 @@ uint32_t cli_sound_levels(const vq_codec_info *info, double kbits)
     return info->levels;
 }
 
-vq_sound_coding cli_sound_coding(const char *output, uint32_t bits)
+/** How samples of so many bits are written to a file of that name: 16 (also for 0), 24, 32 = float. */
+static vq_sound_coding coding_of(const char *output, uint32_t bits)
 {
     const int flac = cli_has_suffix(output, ".flac");
     switch (bits) {
@@ -151,7 +153,7 @@ vq_status cli_sound_encode(vq_tokens **out, const vq_codec *codec, const cli_inp
     vq_codec_info info;
     encoding e = {.opts = opts};
     vq_codec_get_info(&info, codec);
-    vq_status status = cli_sound_open(&e.source, input, (uint32_t)info.rate);
+    vq_status status = open_source(&e.source, input, (uint32_t)info.rate);
     if (status)
         return status;
     vq_sound_source_info(&e.sound, e.source);
@@ -242,7 +244,7 @@ vq_status cli_sound_decode(const char *output, const vq_codec *codec, const vq_t
         d.samples = cli_need(malloc(BLOCK * channels * sizeof *d.samples));
         d.codes = cli_need(malloc(FRAMES * channels * d.shape.levels * sizeof *d.codes));
         status = vq_sound_writer_open(&d.writer, output, (uint32_t)tokens->rate, (uint32_t)channels,
-                                      cli_sound_coding(output, writing->bits), NULL);
+                                      coding_of(output, writing->bits), NULL);
     }
     if (!status) {
         status = run_decoder(&d);
