@@ -52,14 +52,17 @@ typedef struct search {
 
 vqi_kernels vqi_nearest_kernels(const vq_codebook *codebook, size_t n)
 {
-    vqi_kernels kernels = {&vqi_contract_portable, &vqi_float_portable, NULL, NULL, 0};
+    vqi_kernels kernels = {&vqi_contract_portable, &vqi_float_portable, NULL, NULL, NULL};
 #if defined(__x86_64__)
     const uint32_t flags = vq_cpu_flags();
     if (flags & VQ_CPU_AVX2) {
         kernels.contract = &vqi_contract_avx2;
         kernels.ops = flags & VQ_CPU_AVX512 ? &vqi_float_avx512 : &vqi_float_avx2;
     }
-    kernels.few = flags & VQ_CPU_VNNI && codebook->few;
+    if (codebook->few)
+        kernels.few = flags & VQ_CPU_VNNI   ? vqi_short_vnni
+                      : flags & VQ_CPU_AVX2 ? vqi_short_avx2
+                                            : NULL;
     const uint32_t d = codebook->d;
     if (d < COARSE_FROM_D || (double)codebook->k * d <= COARSE_FROM_WORK)
         return kernels;
@@ -200,7 +203,7 @@ static int search_short(const search *s, means *use, size_t begin, size_t count,
     const float *x = s->x + begin * d;
     uint32_t *codes = s->codes + begin, open[VQI_BLOCK], open_codes[VQI_BLOCK];
     float rows[VQI_BLOCK * VQI_SHORT_DIM];
-    const size_t left = vqi_short_search(codes, open, s->codebook, s->kernels.contract, x, count);
+    const size_t left = s->kernels.few(codes, open, s->codebook, s->kernels.contract, x, count);
     use->few = left <= count / OPEN_SHARE;
     for (size_t i = 0; i < left; i++)
         memcpy(rows + i * d, x + open[i] * d, d * sizeof *x);

@@ -141,13 +141,20 @@ extern const vqi_float_ops vqi_float_avx2, vqi_float_avx512;
 extern const vqi_filter vqi_filter_bytes, vqi_filter_words, vqi_filter_amx;
 #endif
 
+/**
+ * The codes of up to VQI_BLOCK short rows, but of those that are left open: their places among the rows, rising, go to
+ * `open`. @return how many are left open; among them are all that are not finite.
+ */
+typedef size_t vqi_short_search(uint32_t *codes, uint32_t *open, const vq_codebook *codebook,
+                                const vqi_contract *contract, const float *x, size_t rows);
+
 /** The kernels of one call: the fastest that vq_cpu_flags() allows now. */
 typedef struct vqi_kernels {
     const vqi_contract *contract;
     const vqi_float_ops *ops;
     const vqi_filter *coarse; /* int8 or bf16; NULL = the float32 filter only */
     const vqi_filter *finer;  /* where that tells too little apart: int16; NULL = float32 */
-    int few;                  /* 1 = vqi_short_search() serves */
+    vqi_short_search *few;    /* of short rows; NULL = it does not serve */
 } vqi_kernels;
 
 /** @param n rows: with few of them not every filter pays. */

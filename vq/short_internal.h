@@ -30,11 +30,8 @@ typedef struct vqi_short_codebook {
 vq_status vqi_short_prepare(vq_codebook *codebook);
 void vqi_short_free(vqi_short_codebook *few);
 
-/**
- * The codes of up to VQI_BLOCK rows, but of those that are left open: their places among the rows, rising, go to `open`.
- * @return how many are left open; among them are all that are not finite. Called only where the kernels say `few`.
- */
-size_t vqi_short_search(uint32_t *codes, uint32_t *open, const vq_codebook *codebook,
-                        const vqi_contract *contract, const float *x, size_t rows);
+#if defined(__x86_64__)
+vqi_short_search vqi_short_avx2, vqi_short_vnni;
+#endif
 
 #endif

@@ -43,7 +43,7 @@ static void pack(vqi_short_codebook *few, const vq_codebook *codebook)
 vq_status vqi_short_prepare(vq_codebook *codebook)
 {
     if (codebook->d > VQI_SHORT_DIM || !(codebook->largest_norm <= VQI_LARGEST_NORM) ||
-        !(vqi_cpu_all_flags() & VQ_CPU_VNNI))
+        !(vqi_cpu_all_flags() & VQ_CPU_AVX2))
         return VQ_OK;
     vqi_short_codebook *few = vqi_calloc(1, sizeof *few);
     if (!few)
@@ -60,18 +60,3 @@ vq_status vqi_short_prepare(vq_codebook *codebook)
     pack(few, codebook);
     return VQ_OK;
 }
-
-#if !defined(__x86_64__)
-/* No other processor has a kernel: never called. */
-size_t vqi_short_search(uint32_t *codes, uint32_t *open, const vq_codebook *codebook,
-                        const vqi_contract *contract, const float *x, size_t rows)
-{
-    (void)codes;
-    (void)codebook;
-    (void)contract;
-    (void)x;
-    for (size_t r = 0; r < rows; r++)
-        open[r] = (uint32_t)r;
-    return rows;
-}
-#endif

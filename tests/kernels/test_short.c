@@ -9,14 +9,30 @@
 
 enum { ROWS = 96, GUARD = 32 };
 
+/* The kernels that this processor has, each of which a mask makes the one that serves. */
+typedef struct kernel {
+    vqi_short_search *search;
+    uint32_t mask;
+} kernel;
+
+static kernel kernels[2];
+static size_t kernel_count;
+
 /* Without the instructions there is nothing to test. */
 static void need_kernel(void)
 {
-    if (!(vq_cpu_flags() & VQ_CPU_VNNI))
+    kernel_count = 0;
+#if defined(__x86_64__)
+    if (vq_cpu_flags() & VQ_CPU_AVX2)
+        kernels[kernel_count++] = (kernel){vqi_short_avx2, VQ_CPU_AVX2 | VQ_CPU_AVX512};
+    if (vq_cpu_flags() & VQ_CPU_VNNI)
+        kernels[kernel_count++] = (kernel){vqi_short_vnni, UINT32_MAX};
+#endif
+    if (!kernel_count)
         skip();
 }
 
-typedef enum shape { UNIFORM, FAR_AWAY, UNEVEN, TIED, SHAPES } shape;
+typedef enum shape { UNIFORM, FAR_AWAY, UNEVEN, TIED, NEAR_DUPLICATES, DENORMAL, SHAPES } shape;
 
 static void fill(float *out, size_t n, uint32_t d, shape s, uint64_t *seed)
 {
@@ -28,22 +44,27 @@ static void fill(float *out, size_t n, uint32_t d, shape s, uint64_t *seed)
             value *= exp2(-(double)(i % d));
         if (s == TIED)
             value = floor(value * 4);
+        if (s == NEAR_DUPLICATES) /* two points, a unit in the last place apart in some elements */
+            value = (value < -0.45 ? 0x1p-23 : 0) + (i / d % 2 ? 1 : -3);
+        if (s == DENORMAL)
+            value *= 1e-40;
         out[i] = (float)value;
     }
 }
 
-/* One search against the contract on every codeword. @return how many rows were left open. */
-static size_t compare(const vq_codebook *codebook, const float *x, size_t rows)
+/* One search against what the contract says of every codeword. @return how many rows were left open. */
+static size_t compare_one(const uint32_t *expected, vqi_short_search *search,
+                          const vq_codebook *codebook, const float *x, size_t rows)
 {
-    uint32_t codes[ROWS + 2 * GUARD], open[ROWS + GUARD], expected[ROWS];
-    vq_search_opts opts = VQ_SEARCH_OPTS_INIT;
-    opts.exhaustive = 1;
-    assert_ok(vq_nearest(expected, NULL, codebook, x, rows, &opts));
+    uint32_t codes[ROWS + 2 * GUARD], open[ROWS + GUARD];
     for (size_t i = 0; i < ROWS + 2 * GUARD; i++)
         codes[i] = 0xa5a5a5a5;
-    const size_t left =
-        vqi_short_search(codes + GUARD, open, codebook, &vqi_contract_portable, x, rows);
+    for (size_t i = 0; i < ROWS + GUARD; i++)
+        open[i] = 0xa5a5a5a5;
+    const size_t left = search(codes + GUARD, open, codebook, &vqi_contract_portable, x, rows);
     assert_true(left <= rows);
+    for (size_t i = left; i < ROWS + GUARD; i++)
+        assert_int_equal(open[i], 0xa5a5a5a5);
     for (size_t i = 0, at = 0; i < rows; i++)
         if (at < left && open[at] == i)
             at++;
@@ -54,6 +75,48 @@ static size_t compare(const vq_codebook *codebook, const float *x, size_t rows)
         assert_int_equal(codes[GUARD + rows + i], 0xa5a5a5a5);
     }
     return left;
+}
+
+/* Every kernel, with the rows at the end of their memory. @return how many rows were left open, of most kernels. */
+static size_t compare(const vq_codebook *codebook, const float *x, size_t rows)
+{
+    const size_t floats = rows * vq_codebook_dim(codebook);
+    float *own = malloc(floats * sizeof *own); /* so that a sanitizer sees a step beyond */
+    uint32_t expected[ROWS];
+    size_t most = 0;
+    vq_search_opts opts = VQ_SEARCH_OPTS_INIT;
+    assert_non_null(own);
+    memcpy(own, x, floats * sizeof *own);
+    opts.exhaustive = 1;
+    assert_ok(vq_nearest(expected, NULL, codebook, x, rows, &opts));
+    for (size_t i = 0; i < kernel_count; i++) {
+        const size_t left = compare_one(expected, kernels[i].search, codebook, own, rows);
+        most = left > most ? left : most;
+    }
+    free(own);
+    return most;
+}
+
+/* Masks say which kernel serves. */
+static void masks_choose_the_kernel(void **state)
+{
+    (void)state;
+    need_kernel();
+    enum { K = 40, D = 8 };
+    float c[K * D];
+    uint64_t seed = 4;
+    for (size_t i = 0; i < K * D; i++)
+        c[i] = (float)test_uniform(&seed);
+    vq_codebook *codebook;
+    assert_ok(vq_codebook_create(&codebook, c, K, D, VQ_METRIC_EUCLIDEAN, VQ_DTYPE_F32));
+    for (size_t i = 0; i < kernel_count; i++) {
+        vq_cpu_set_mask(kernels[i].mask);
+        assert_true(vqi_nearest_kernels(codebook, ROWS).few == kernels[i].search);
+    }
+    vq_cpu_set_mask(0);
+    assert_null(vqi_nearest_kernels(codebook, ROWS).few);
+    vq_cpu_set_mask(UINT32_MAX);
+    vq_codebook_free(codebook);
 }
 
 static void the_contract_decides_the_same(void **state)
@@ -107,12 +170,14 @@ static void odd_rows_are_left_open(void **state)
                 compare(codebook, x, ROWS);
                 continue;
             }
-            const size_t left =
-                vqi_short_search(codes, open, codebook, &vqi_contract_portable, x, ROWS);
-            int found = 0;
-            for (size_t j = 0; j < left; j++)
-                found |= open[j] == row;
-            assert_true(found);
+            for (size_t k = 0; k < kernel_count; k++) {
+                const size_t left =
+                    kernels[k].search(codes, open, codebook, &vqi_contract_portable, x, ROWS);
+                int found = 0;
+                for (size_t j = 0; j < left; j++)
+                    found |= open[j] == row;
+                assert_true(found);
+            }
             assert_status(VQ_E_NONFINITE, vq_nearest(codes, NULL, codebook, x, ROWS, NULL));
         }
     vq_codebook_free(codebook);
@@ -154,6 +219,7 @@ static void odd_codebooks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(masks_choose_the_kernel),
         cmocka_unit_test(the_contract_decides_the_same),
         cmocka_unit_test(odd_rows_are_left_open),
         cmocka_unit_test(odd_codebooks),
