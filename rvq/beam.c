@@ -210,11 +210,12 @@ static vqi_beam_level open_level(vqi_beam_block *b, const search *s, uint32_t l)
     level.kernels = vqi_nearest_kernels(codebook, s->rows * s->beam);
     level.score = level.ops->score;
 #if defined(__x86_64__)
-    const int integers = vq_cpu_flags() & VQ_CPU_VNNI && codebook->coarse[VQI_WORDS].data;
-    level.use_words = integers;
-    if (integers && level.kernels.coarse) {
-        level.coarse = &vqi_filter_bytes;
-        level.score = vqi_beam_score_bytes;
+    const bool vnni = vq_cpu_flags() & VQ_CPU_VNNI;
+    if (codebook->coarse[VQI_WORDS].data && (vnni || level.ops == &vqi_beam_avx2))
+        level.words = vnni ? &vqi_beam_words_vnni : &vqi_beam_words_madd;
+    if (level.words && level.kernels.coarse) {
+        level.coarse = vnni ? &vqi_filter_bytes : &vqi_filter_madd;
+        level.score = vnni ? vqi_beam_score_bytes : level.words->score;
     }
 #endif
     if (!(s->lambda > 0))

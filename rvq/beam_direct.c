@@ -114,13 +114,11 @@ void vqi_beam_search_directly(vqi_beam_block *b, const vqi_beam_level *level, si
     if (list) {
         vqi_beam_score *score = level->score;
         const int error = find_errors(errors, level, list, count, n, reach, unit, false);
-#if defined(__x86_64__)
         if (level->coarse && error > VQI_MOST_ERROR) {
-            vqi_beam_pack_words(vqi_shortlist_block(list), level->codebook);
-            score = vqi_beam_score_words;
+            level->words->pack(vqi_shortlist_block(list), level->codebook);
+            score = level->words->score;
             find_errors(errors, level, list, count, n, reach, unit, true);
         }
-#endif
         score(b->scores, stride, vqi_shortlist_block(list), level->codebook, 0, stride,
               level->codebook->start, level->penalties, per_unit);
     }

@@ -36,9 +36,9 @@ typedef struct vqi_beam_level {
     vqi_kernels kernels;
     const vqi_beam_ops *ops;
     vqi_beam_score *score;
-    bool use_words;           /* of the tables */
-    const vqi_filter *coarse; /* whose rows `score` reads; NULL = the centred rows */
-    const float *penalties;   /* padded_k: half the costs, in the order of places; NULL = 0 */
+    const vqi_beam_words *words; /* NULL = there are none */
+    const vqi_filter *coarse;    /* whose rows `score` reads; NULL = the centred rows */
+    const float *penalties;      /* padded_k: half the costs, in the order of places; NULL = 0 */
     double largest_penalty;
 } vqi_beam_level;
 

@@ -51,14 +51,20 @@ typedef struct vqi_beam_ops {
                      size_t d);
 } vqi_beam_ops;
 
+/** Scores from int16, with an error that is small beside a unit. */
+typedef struct vqi_beam_words {
+    /* Fill in packed, in rows as long as vqi_filter_words has them, unit, and error (here the norm of x' - p) from the centred
+     * rows and their squares. */
+    void (*pack)(vqi_block *block, const vq_codebook *codebook);
+    vqi_beam_score *score; /* reads rows packed so, or as the int16 filter of vq/ packs them */
+} vqi_beam_words;
+
 extern const vqi_beam_ops vqi_beam_portable;
 #if defined(__x86_64__)
 extern const vqi_beam_ops vqi_beam_avx2, vqi_beam_avx512;
-/* They read the rows as vqi_filter_bytes packs them, and as vqi_beam_pack_words() does. */
-extern vqi_beam_score vqi_beam_score_bytes, vqi_beam_score_words;
-/* Fill in packed, in rows as long as vqi_filter_words has them, unit, and error (here the norm of x' - p) from the centred
- * rows and their squares. */
-void vqi_beam_pack_words(vqi_block *block, const vq_codebook *codebook);
+/* It reads the rows as vqi_filter_bytes packs them. */
+extern vqi_beam_score vqi_beam_score_bytes;
+extern const vqi_beam_words vqi_beam_words_vnni, vqi_beam_words_madd;
 #endif
 
 #endif

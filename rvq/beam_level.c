@@ -113,7 +113,7 @@ static bool set_scale(vqi_beam_block *b, const vqi_beam_level *level, size_t r, 
     scale->unit = unit;
     for (; most > VQI_MOST_UNITS * scale->unit; shift++)
         scale->unit *= 2;
-    const double error = vqi_beam_fine_error(level, &b->root_block, i, largest, level->use_words) +
+    const double error = vqi_beam_fine_error(level, &b->root_block, i, largest, level->words) +
                          rows * b->tables->level[level->number].row_error +
                          rounding(b, level, r, (rows + 1) * (norm + centres)) + 0.6 * scale->unit;
     const vqi_prefixes prefixes = vqi_beam_prefixes(b, r);
@@ -132,11 +132,7 @@ static void collect_columns(vqi_beam_block *b, const vqi_beam_level *level, size
                             size_t count, uint32_t room, size_t place, size_t width,
                             const float *per_unit)
 {
-    vqi_beam_score *score = level->ops->score;
-#if defined(__x86_64__)
-    if (level->use_words)
-        score = vqi_beam_score_words;
-#endif
+    vqi_beam_score *score = level->words ? level->words->score : level->ops->score;
     score(b->scores, width, &b->root_block, level->codebook, place, width, level->codebook->start,
           level->penalties, per_unit);
     for (size_t i = 0; i < count; i++) {
@@ -169,10 +165,8 @@ static void search_by_tables(vqi_beam_block *b, const vqi_beam_level *level, siz
     b->root_block.rows = count;
     for (size_t i = 0; i < count; i++)
         find_root(b, level, first + i, i);
-#if defined(__x86_64__)
-    if (level->use_words)
-        vqi_beam_pack_words(&b->root_block, level->codebook);
-#endif
+    if (level->words)
+        level->words->pack(&b->root_block, level->codebook);
     for (size_t i = 0; i < count; i++) {
         const bool fits = set_scale(b, level, first + i, i, picks->room);
         per_unit[i] = fits ? (float)(1 / b->scales[i].unit) : 0;

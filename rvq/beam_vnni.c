@@ -5,28 +5,20 @@
 #include <immintrin.h>
 #include <math.h>
 
-#include "rvq/beam_kernels_internal.h"
+#include "rvq/beam_words_internal.h"
 #include "vq/vnni_tile_internal.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum {
-    STEPS = 32000
-}; /* of a row's norm: with the codewords' 32766 the products stay in 31 bits */
-
-void vqi_beam_pack_words(vqi_block *block, const vq_codebook *codebook)
+static void pack_words(vqi_block *block, const vq_codebook *codebook)
 {
     const size_t d = codebook->d, row_words = vqi_tile_row_bytes(d, 2) / 2;
     for (size_t r = 0; r < block->rows; r++) {
         const float *x = block->centred + r * d;
         int16_t *out = (int16_t *)block->packed + r * row_words;
-        /* A little more than the norm, as the square is rounded. */
-        const float norm = sqrtf(block->square[r]) * (1 + 0x1p-10f), scale = norm / STEPS,
-                    unit = scale * codebook->coarse[VQI_WORDS].step;
-        /* Where a unit or a reciprocal would leave float32, all reads as zeros, and the error says so. */
-        const int usable = scale > 0x1p-60f && unit > 0x1p-100f;
-        const __m512 step = _mm512_set1_ps(usable ? scale : 0),
-                     steps = _mm512_set1_ps(usable ? 1 / scale : 0);
+        const float norm = vqi_beam_row_norm(block, r), scale = vqi_beam_row_scale(norm, codebook);
+        const __m512 step = _mm512_set1_ps(scale),
+                     steps = _mm512_set1_ps(scale > 0 ? 1 / scale : 0);
         __m512 errors = _mm512_setzero_ps();
         for (size_t i = 0; i < row_words; i += 16) {
             const __m512 v =
@@ -36,9 +28,8 @@ void vqi_beam_pack_words(vqi_block *block, const vq_codebook *codebook)
             errors = _mm512_fmadd_ps(error, error, errors);
             _mm256_storeu_si256((__m256i *)(void *)(out + i), _mm512_cvtsepi32_epi16(q));
         }
-        block->unit[r] = usable ? unit : 0;
-        block->error[r] =
-            sqrtf(_mm512_reduce_add_ps(errors)) * (1 + 0x1p-8f) + norm * 0x1p-22f + 0x1p-60f;
+        block->unit[r] = scale * codebook->coarse[VQI_WORDS].step;
+        block->error[r] = vqi_beam_row_error(_mm512_reduce_add_ps(errors), norm);
     }
 }
 
@@ -101,9 +92,11 @@ void vqi_beam_score_bytes(int16_t *out, size_t stride, const vqi_block *block,
     score(out, stride, block, codebook, first, count, start, penalties, per_unit, 1);
 }
 
-void vqi_beam_score_words(int16_t *out, size_t stride, const vqi_block *block,
-                          const vq_codebook *codebook, size_t first, size_t count,
-                          const float *start, const float *penalties, const float *per_unit)
+static void score_words(int16_t *out, size_t stride, const vqi_block *block,
+                        const vq_codebook *codebook, size_t first, size_t count, const float *start,
+                        const float *penalties, const float *per_unit)
 {
     score(out, stride, block, codebook, first, count, start, penalties, per_unit, 2);
 }
+
+const vqi_beam_words vqi_beam_words_vnni = {pack_words, score_words};

@@ -62,31 +62,21 @@ INLINE void pack_row(vqi_block *block, const vq_codebook *codebook, size_t r, fl
     block->read[r] = _mm512_reduce_add_ps(reads) * scale * scale;
 }
 
-/* The rows of a tile share one scale, so that their sums can start from the codewords' own terms as integers. */
 INLINE void pack(vqi_block *block, const vq_codebook *codebook, const int width)
 {
     const size_t d = codebook->d;
-    const float step = codebook->coarse[vqi_tile_form(width)].step,
-                norm = (float)codebook->largest_norm;
-    /* Not so fine that those terms, |c'|^2 / 2, would leave the 29 bits that they have. */
-    const float finest = step > 0 ? norm * norm / step * 0x1p-29f : 0;
+    const float step = codebook->coarse[vqi_tile_form(width)].step;
     for (size_t first = 0; first < block->rows; first += VQI_TILE_ROWS) {
         const size_t end =
             block->rows - first < VQI_TILE_ROWS ? block->rows : first + VQI_TILE_ROWS;
         float scale = 0;
+        for (size_t r = first; r < end; r++)
+            scale = fmaxf(scale, width == 1 ? largest_of(block->centred + r * d, d) / 127
+                                            : vqi_words_scale(block->square[r]));
+        scale = vqi_tile_scale(scale, codebook, width);
         for (size_t r = first; r < end; r++) {
-            /* Words: neither a row nor a codeword is longer than 32766, so that their product has 31 bits. */
-            const float largest = width == 1 ? largest_of(block->centred + r * d, d) / 127
-                                             : sqrtf(block->square[r]) * (1 + 0x1p-10f) / 32766;
-            scale = fmaxf(scale, largest);
-        }
-        scale = fmaxf(scale, finest);
-        /* Where the unit or a reciprocal would leave float32, all reads as zeros, and the errors say so. */
-        const float unit = scale * step;
-        const int usable = scale > 0x1p-100f && unit > 0x1p-100f;
-        for (size_t r = first; r < end; r++) {
-            pack_row(block, codebook, r, usable ? scale : 0, usable ? 1 / scale : 0, width);
-            block->unit[r] = usable ? unit : 0;
+            pack_row(block, codebook, r, scale, scale > 0 ? 1 / scale : 0, width);
+            block->unit[r] = scale * step;
         }
     }
 }

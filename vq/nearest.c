@@ -69,6 +69,8 @@ vqi_kernels vqi_nearest_kernels(const vq_codebook *codebook, size_t n)
     if (flags & VQ_CPU_VNNI && codebook->coarse[VQI_WORDS].data) {
         kernels.coarse = &vqi_filter_bytes;
         kernels.finer = &vqi_filter_words;
+    } else if (kernels.ops == &vqi_float_avx2 && codebook->coarse[VQI_WORDS].data) {
+        kernels.coarse = &vqi_filter_madd;
     }
     /* Tiles are 32 elements deep and 16 rows high: short rows and few rows waste most of them. */
     if (flags & VQ_CPU_AMX && codebook->coarse[VQI_HALVES].data &&

@@ -138,7 +138,7 @@ typedef struct vqi_float_ops {
 extern const vqi_float_ops vqi_float_portable;
 #if defined(__x86_64__)
 extern const vqi_float_ops vqi_float_avx2, vqi_float_avx512;
-extern const vqi_filter vqi_filter_bytes, vqi_filter_words, vqi_filter_amx;
+extern const vqi_filter vqi_filter_bytes, vqi_filter_words, vqi_filter_madd, vqi_filter_amx;
 #endif
 
 /**

@@ -253,14 +253,13 @@ vq_status vqi_codebook_prepare(vq_codebook *codebook)
     status = vqi_short_prepare(codebook);
     if (status)
         return status;
-    if (!(codebook->largest_norm <= VQI_LARGEST_NORM) || !(flags & (VQ_CPU_VNNI | VQ_CPU_AMX)))
+    if (!(codebook->largest_norm <= VQI_LARGEST_NORM) || !(flags & (VQ_CPU_AVX2 | VQ_CPU_AMX)))
         return VQ_OK;
     status = find_weights(codebook);
-    if (!status && flags & VQ_CPU_VNNI && codebook->d <= VQI_MOST_INTEGER) {
+    if (!status && flags & VQ_CPU_VNNI && codebook->d <= VQI_MOST_INTEGER)
         status = fill_integers(codebook, VQI_BYTES);
-        if (!status)
-            status = fill_integers(codebook, VQI_WORDS);
-    }
+    if (!status && flags & VQ_CPU_AVX2 && codebook->d <= VQI_MOST_INTEGER)
+        status = fill_integers(codebook, VQI_WORDS);
     if (!status && flags & VQ_CPU_AMX)
         status = fill_halves(codebook);
     return status;

@@ -10,27 +10,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "vq/codebook_internal.h"
-
-enum { VQI_TILE_ROWS = 6 }; /* x 4 sums, 24 of 32 registers */
-
-/** @return which form of the codebook such elements are. */
-static inline vqi_form vqi_tile_form(const int width)
-{
-    return width == 1 ? VQI_BYTES : VQI_WORDS;
-}
-
-/** @return the 32-bit lanes that d elements take. */
-static inline size_t vqi_tile_lanes(size_t d, const int width)
-{
-    return (d * (size_t)width + 3) / 4;
-}
-
-/** @return bytes of a packed row, a multiple of 64. */
-static inline size_t vqi_tile_row_bytes(size_t d, const int width)
-{
-    return (d * (size_t)width + 63) / 64 * 64;
-}
+#include "vq/integer_tile_internal.h"
 
 static inline __mmask16 vqi_first_lanes(size_t count)
 {

@@ -55,6 +55,8 @@ static void check_shortlist(const vq_codebook *codebook, const float *x, size_t 
             filters[1] = &vqi_filter_words;
         } else if (masks[m] & VQ_CPU_AMX) {
             filters[0] = &vqi_filter_amx;
+        } else if (masks[m] & VQ_CPU_AVX2) {
+            filters[1] = &vqi_filter_madd;
         }
 #endif
         for (size_t f = 0; f < COUNT(filters) && (!f || filters[f]); f++) {
