@@ -138,15 +138,30 @@ INLINE uint32_t reach(words v, int16_t least)
     return _mm512_cmp_epi16_mask((__m512i)v, _mm512_set1_epi16(least), _MM_CMPINT_NLT);
 #elif LANES == 8
     const words in = v >= least;
-    const __m256i bytes = _mm256_packs_epi16((__m256i)in, _mm256_setzero_si256());
-    const uint32_t bits = (uint32_t)_mm256_movemask_epi8(bytes);
-    return (bits & 0xff) | (bits >> 8 & 0xff00);
+    return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(_mm256_castsi256_si128((__m256i)in),
+                                                       _mm256_extracti128_si256((__m256i)in, 1)));
 #else
     uint32_t bits = 0;
     for (int j = 0; j < WORDS; j++)
         bits |= (uint32_t)(v[j] >= least) << j;
     return bits;
 #endif
+}
+
+/* The same of 64: mostly none. */
+INLINE uint64_t reach_of_64(const words v[64 / WORDS], int16_t least)
+{
+    words most = v[0];
+    uint64_t bits = 0;
+#pragma GCC unroll 8
+    for (size_t j = 1; j < 64 / WORDS; j++)
+        most = larger(most, v[j]);
+    if (!reach(most, least))
+        return 0;
+#pragma GCC unroll 8
+    for (size_t j = 0; j < 64 / WORDS; j++)
+        bits |= (uint64_t)reach(v[j], least) << j * WORDS;
+    return bits;
 }
 
 INLINE size_t walk_steps(uint32_t *hits, const vqi_beam_step *steps, size_t count, words by,
@@ -162,18 +177,19 @@ INLINE size_t walk_steps(uint32_t *hits, const vqi_beam_step *steps, size_t coun
         const int16_t from = (int16_t)(bound < INT16_MIN ? INT16_MIN : bound);
         for (size_t i = 0; i < width; i += 64) {
             words v[64 / WORDS];
-            uint64_t bits = 0;
             __builtin_prefetch(next + i);
             __builtin_prefetch(next + i + 32);
 #pragma GCC unroll 8
             for (size_t j = 0; j < 64 / WORDS; j++) {
                 const words row = LOAD_WORDS(step.row + i + j * WORDS);
                 v[j] = less(LOAD_WORDS(step.from + i + j * WORDS), shifted ? row >> by : row);
-                if (seeks)
-                    bits |= (uint64_t)reach(v[j], from) << j * WORDS;
             }
-            if (seeks && !bits)
-                continue;
+            uint64_t bits = 0;
+            if (seeks) {
+                bits = reach_of_64(v, from);
+                if (!bits)
+                    continue;
+            }
 #pragma GCC unroll 8
             for (size_t j = 0; j < 64 / WORDS; j++)
                 STORE_WORDS(step.to + i + j * WORDS, v[j]);
@@ -230,8 +246,15 @@ static size_t count_of(const int16_t *values, int16_t least, size_t count)
     for (size_t i = 0; i < count; i += WORDS)
         found += (size_t)__builtin_popcount(reach(LOAD_WORDS(values + i), least));
 #else
-    for (size_t i = 0; i < count; i++)
-        found += values[i] >= least;
+    enum { PIECE = WORDS << 15 }; /* what a lane can count to */
+    for (size_t first = 0; first < count; first += PIECE) {
+        const size_t end = count - first < PIECE ? count : first + PIECE;
+        words in = {0};
+        for (size_t i = first; i < end; i += WORDS)
+            in -= LOAD_WORDS(values + i) >= least;
+        for (int j = 0; j < WORDS; j++)
+            found += (uint16_t)in[j];
+    }
 #endif
     return found;
 }
