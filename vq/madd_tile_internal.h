@@ -35,6 +35,15 @@ static inline __attribute__((always_inline)) float vqi_sum_of(__m256 v)
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
+/* As assembly because gcc 12 takes many products before it adds one, and keeps the sums in memory meanwhile. */
+static inline __attribute__((always_inline)) void vqi_madd(__m256i *sum, __m256i c, __m256i e)
+{
+    __m256i products;
+    __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0"
+            : "+x"(*sum), "=&x"(products)
+            : "x"(c), "x"(e));
+}
+
 /** sum[r][s] += row r . codewords 8 s to 8 s + 7 of the panel, which begins here in its group. */
 static inline __attribute__((always_inline)) void
 vqi_madd_multiply(__m256i (*sum)[2], const char *x, size_t row_stride, size_t lanes,
@@ -48,8 +57,8 @@ vqi_madd_multiply(__m256i (*sum)[2], const char *x, size_t row_stride, size_t la
             int32_t elements;
             memcpy(&elements, x + (size_t)r * row_stride + 4 * l, sizeof elements);
             const __m256i e = _mm256_set1_epi32(elements);
-            sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(c0, e));
-            sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(c1, e));
+            vqi_madd(&sum[r][0], c0, e);
+            vqi_madd(&sum[r][1], c1, e);
         }
     }
 }
