@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The joint test bed: a linear encoder and decoder trained together with a codebook on patches of 4 x 4 pixels, in colour,
- * by straight-through gradients: mean squared error + codebook term + 1/4 commitment. 64 patches for each code, of
- * pictures that were not trained on, measure.
+ * by straight-through gradients: mean squared error + codebook term + 1/4 commitment. 195 patches for each code, of
+ * pictures that were not trained on, measure; how many codes are in use is told of the first 64 and of all.
  *
  * Their learning rate is high enough that they arrive: without a quantizer they then leave what 8 principal components
  * leave, whatever the codebook, and what is more is the codebook's.
@@ -15,7 +15,15 @@
 #include "bench_simvq.h"
 #include "bench_simvq_net.h"
 
-enum { PATCH = 4, WIDTH = PATCH * PATCH * 3, D = 8, TOKENS = 64, PIECE = 4096, FIRST = 16 };
+enum {
+    PATCH = 4,
+    WIDTH = PATCH * PATCH * 3,
+    D = 8,
+    FEW_TOKENS = 64,
+    TOKENS = 195,
+    PIECE = 4096,
+    FIRST = 16
+};
 enum { WARM_UP = 100 }; /* steps */
 static const double highest_rate = 1e-2;
 
@@ -193,7 +201,7 @@ static void train(bed *b)
 }
 
 typedef struct measures {
-    double use, perplexity, code_error, error;
+    double few_use, use, perplexity, code_error, error;
     double unquantized; /* error of the decoder on what the encoder says */
 } measures;
 
@@ -207,11 +215,20 @@ static double squares(const float *a, const float *b, size_t count)
     return sum;
 }
 
+static double use_of(const double *counts, uint32_t k)
+{
+    size_t used = 0;
+    for (size_t c = 0; c < k; c++)
+        used += counts[c] > 0;
+    return (double)used / k;
+}
+
 /* Errors are shares of the variance of what is quantized or reconstructed. */
 static measures evaluate(bed *b)
 {
     const vq_codebook *codebook = codebook_of(&b->codes);
-    const size_t total = (size_t)TOKENS * b->k;
+    const size_t total = (size_t)TOKENS * b->k, few = (size_t)FEW_TOKENS * b->k;
+    measures m = {0};
     vqi_random random = vqi_random_from(12345); /* the same patches for all */
     float *rows = room(PIECE * WIDTH), *q = room(PIECE * D);
     uint32_t *own = malloc(PIECE * sizeof *own);
@@ -227,6 +244,8 @@ static measures evaluate(bed *b)
         vq_lookup_forward(q, vq_codebook_codewords(codebook), own, count, D);
         for (size_t r = 0; r < count; r++)
             counts[own[r]]++;
+        if (i < few && i + PIECE >= few) /* by whole pieces */
+            m.few_use = use_of(counts, b->k);
         for (size_t j = 0; j < count * D; j++)
             sum[j % D] += (double)z[j];
         latent += squares(z, q, count * D);
@@ -235,10 +254,9 @@ static measures evaluate(bed *b)
         error += squares(net_forward(&b->decoder, q, count), rows, count * WIDTH);
         energy += squares(rows, NULL, count * WIDTH); /* rows have mean 0 */
     }
-    measures m = {0};
+    m.use = use_of(counts, b->k);
     for (size_t c = 0; c < b->k; c++) {
         const double share = counts[c] / (double)total;
-        m.use += (share > 0) / (double)b->k;
         bits -= share > 0 ? share * log2(share) : 0;
     }
     for (size_t j = 0; j < D; j++)
@@ -275,9 +293,10 @@ int joint(int argc, char **argv)
     }
     train(&b);
     const measures m = evaluate(&b);
-    printf("{\"use\": %.6f, \"perplexity\": %.2f, \"code_error\": %.6f, \"error\": %.6f, "
+    printf("{\"use\": %.6f, \"use_195\": %.6f, \"perplexity\": %.2f, \"code_error\": %.6f, "
+           "\"error\": %.6f, "
            "\"unquantized\": %.6f, \"seconds\": %.2f}\n",
-           m.use, m.perplexity, m.code_error, m.error, m.unquantized, now() - start);
+           m.few_use, m.use, m.perplexity, m.code_error, m.error, m.unquantized, now() - start);
     vq_simvq_learner_free(b.codes.simvq);
     vq_online_free(b.codes.online);
     net_free(&b.encoder);

@@ -2,7 +2,8 @@
 """bench/run simvq: SimVQ beside other codebooks, in a joint training, on fixed features, and at encoding.
 
 Joint training: a linear encoder and decoder learn together with each codebook on patches of photographs, by
-straight-through gradients; K = 4096, five seeds, 64 patches of other photographs for each code measure. LIBVQ_SIMVQ_K=65536
+straight-through gradients; K = 4096, five seeds. Patches of photographs of other sets measure, 64 for each code, and the
+use also with 195, as many as the authors measure it with. LIBVQ_SIMVQ_K=65536
 is the long test, LIBVQ_SIMVQ_SEEDS=1 shortens it. Errors are shares of the variance; "unquantized" is the reconstruction
 error without a quantizer, of the same encoder and decoder. LIBVQ_SIMVQ_PARTS=fixed,encode leaves out the joint training.
 
@@ -26,7 +27,8 @@ import numpy
 import PIL
 import PIL.Image
 
-TRAINING = 4 / 5  # of the pictures; the others measure
+TRAINING, MEASURING = ("cid22_train",), ("cid22_train_jpeg", "clic2025_val_half", "kodak")
+SIDE = 512
 PUBLISHED_RATE = 1e-4  # of Adam, in the authors' configurations
 
 # name, what it is, whether it is a variant of ours
@@ -51,29 +53,31 @@ def say(program, *arguments, threads=None):
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-def write_pixels(folder, out):
-    """All pictures of 512 x 512 as raw bytes. Return how many."""
+def write_pixels(folder, names, out):
+    """All squares of SIDE that lie beside each other in the pictures, as raw bytes. Return how many."""
     count = 0
-    with open(out, "wb") as file:
-        for path in sorted(folder.iterdir()):
+    for name in names:
+        for path in sorted((folder / name).iterdir()):
             with PIL.Image.open(path) as picture:
-                if picture.size == (512, 512):
-                    file.write(picture.convert("RGB").tobytes())
-                    count += 1
+                picture = picture.convert("RGB")
+                for top in range(0, picture.height - SIDE + 1, SIDE):
+                    for left in range(0, picture.width - SIDE + 1, SIDE):
+                        out.write(picture.crop((left, top, left + SIDE, top + SIDE)).tobytes())
+                        count += 1
     return count
 
 
-def joint(program, pixels, pictures, quick):
+def joint(program, pixels, pictures, training, quick):
     k = int(os.environ.get("LIBVQ_SIMVQ_K", 1024 if quick else 4096))
     seeds = range(int(os.environ.get("LIBVQ_SIMVQ_SEEDS", 2 if quick else 5)))
     steps, batch = (600, 1024) if quick else (1500, 1024) if k <= 4096 else (500, 8192)
     jobs = [(name, seed) for name, _, _ in CODEBOOKS for seed in seeds]
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        results = list(pool.map(lambda job: say(program, "joint", pixels, pictures, int(pictures * TRAINING), job[0], k,
+        results = list(pool.map(lambda job: say(program, "joint", pixels, pictures, training, job[0], k,
                                                 job[1], steps, batch, threads=1)[0], jobs))
     table = [f"joint training: K = {k}, d = 8, {steps} steps of {batch} patches, {len(seeds)} seeds (mean and standard "
-             "deviation); 64 patches per code measure",
-             f"{'codebook':<34} {'use':>14} {'perplexity':>11} {'code error':>11} {'reconstruction':>17} "
+             "deviation); use is of 64 patches per code, and of the 195 that measure the rest",
+             f"{'codebook':<34} {'use, 64':>14} {'195':>7} {'perplexity':>11} {'code error':>11} {'reconstruction':>17} "
              f"{'unquantized':>11} {'s':>5}"]
     means = {}
     for name, what, _ in CODEBOOKS:
@@ -81,7 +85,7 @@ def joint(program, pixels, pictures, quick):
         mean = means[name] = {key: float(numpy.mean([row[key] for row in rows])) for key in rows[0]}
         spread = {key: float(numpy.std([row[key] for row in rows])) for key in rows[0]}
         mean["lowest_use"] = min(row["use"] for row in rows)
-        table.append(f"{what:<34} {mean['use']:7.2%} {spread['use']:6.2%} {mean['perplexity']:11.0f} "
+        table.append(f"{what:<34} {mean['use']:7.2%} {spread['use']:6.2%} {mean['use_195']:7.2%} {mean['perplexity']:11.0f} "
                      f"{mean['code_error']:11.4f} {mean['error']:9.5f} {spread['error']:7.5f} "
                      f"{mean['unquantized']:11.5f} {mean['seconds']:5.1f}")
     good = [name for name, _, own in CODEBOOKS if own and means[name]["use"] >= 0.95]
@@ -136,15 +140,18 @@ def encode(program, folder, quick):
 
 def run(build, data, quick):
     """Return (figures, table lines, peers)."""
-    folder = data / "images/cid22_train"
-    if not folder.is_dir():
-        sys.exit(f"bench simvq: no pictures in {folder}")
+    folder = data / "images"
+    for name in TRAINING + MEASURING:
+        if not (folder / name).is_dir():
+            sys.exit(f"bench simvq: no pictures in {folder / name}")
     program, figures, table = build / "bench/bench_simvq", {}, []
     with tempfile.TemporaryDirectory() as temporary:
         pixels = pathlib.Path(temporary, "pixels.u8")
-        pictures = write_pixels(folder, pixels)
-        parts = {"joint": lambda: joint(program, pixels, pictures, quick),
-                 "fixed": lambda: fixed(program, pixels, pictures, quick),
+        with open(pixels, "wb") as out:
+            training = write_pixels(folder, TRAINING, out)
+            pictures = training + write_pixels(folder, MEASURING, out)
+        parts = {"joint": lambda: joint(program, pixels, pictures, training, quick),
+                 "fixed": lambda: fixed(program, pixels, training, quick),
                  "encode": lambda: encode(program, temporary, quick)}
         for name in os.environ.get("LIBVQ_SIMVQ_PARTS", "joint,fixed,encode").split(","):
             some_figures, some_lines = parts[name]()
