@@ -6,6 +6,9 @@
  * -ffp-contract=off keeps multiply and add apart.
  */
 #include <string.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 #include "vq/nearest_internal.h"
 
@@ -151,13 +154,31 @@ static void pair_distances(float *scores, const float *const *x, const float *co
         score(scores + k, x[k], c[k], d, 1, 1);
 }
 
+/* The first of the best four. Without a branch, which no hardware would foresee. */
+INLINE uint32_t first_best(const float *scores, const int euclidean)
+{
+#if defined(__SSE2__)
+    const __m128 s = _mm_loadu_ps(scores);
+    __m128 best = _mm_shuffle_ps(s, s, 0x4e);
+    best = euclidean ? _mm_min_ps(s, best) : _mm_max_ps(s, best);
+    const __m128 other = _mm_shuffle_ps(best, best, 0xb1);
+    best = euclidean ? _mm_min_ps(best, other) : _mm_max_ps(best, other);
+    /* Were one a NaN, perhaps none would be equal: the bit keeps the answer within the four. */
+    return (uint32_t)__builtin_ctz((unsigned)_mm_movemask_ps(_mm_cmpeq_ps(s, best)) | 8);
+#else
+    uint32_t best = 0;
+    for (uint32_t j = 1; j < VQI_SHORT_FEW; j++)
+        best = (euclidean ? scores[j] < scores[best] : scores[j] > scores[best]) ? j : best;
+    return best;
+#endif
+}
+
 INLINE void decide_few(uint32_t *codes, const float *x, size_t rows, const float *codewords,
                        uint32_t k, size_t d, const int euclidean)
 {
     for (size_t r = 0; r < rows; r++) {
         const size_t first = (size_t)codes[r] * VQI_SHORT_FEW, left = k - first;
         float scores[VQI_SHORT_FEW] = {0};
-        uint32_t best = 0;
         if (left >= VQI_SHORT_FEW)
             score(scores, x + r * d, codewords + first * d, d, VQI_SHORT_FEW, euclidean);
         else {
@@ -165,14 +186,7 @@ INLINE void decide_few(uint32_t *codes, const float *x, size_t rows, const float
             for (size_t j = left; j < VQI_SHORT_FEW; j++)
                 scores[j] = scores[0]; /* equal, but later */
         }
-        float most = scores[0];
-#pragma GCC unroll 3
-        for (uint32_t j = 1; j < VQI_SHORT_FEW; j++) {
-            const int better = euclidean ? scores[j] < most : scores[j] > most;
-            best = better ? j : best;
-            most = better ? scores[j] : most;
-        }
-        codes[r] = (uint32_t)first + best;
+        codes[r] = (uint32_t)first + first_best(scores, euclidean);
     }
 }
 

@@ -10,7 +10,7 @@
 #define INLINE     static inline __attribute__((always_inline))
 #define LANES      8
 #define BATCH      (VQI_BLOCK / LANES)
-#define FEW_FROM_K 320
+#define FEW_FROM_K 200
 #define SEARCH     vqi_short_avx2
 
 enum { MOST_PAIRS = VQI_SHORT_DIM / 2 };
@@ -102,20 +102,24 @@ INLINE ints pair_of(const float *even, const float *odd, float per_step)
 INLINE void transpose(__m256 v[8])
 {
     __m256 t[8];
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i += 2) {
         t[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
         t[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
     }
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i += 4) {
         v[i] = (__m256)_mm256_unpacklo_pd((__m256d)t[i], (__m256d)t[i + 2]);
         v[i + 1] = (__m256)_mm256_unpackhi_pd((__m256d)t[i], (__m256d)t[i + 2]);
         v[i + 2] = (__m256)_mm256_unpacklo_pd((__m256d)t[i + 1], (__m256d)t[i + 3]);
         v[i + 3] = (__m256)_mm256_unpackhi_pd((__m256d)t[i + 1], (__m256d)t[i + 3]);
     }
+#pragma GCC unroll 8
     for (int i = 0; i < 4; i++) {
         t[i] = _mm256_permute2f128_ps(v[i], v[i + 4], 0x20);
         t[i + 4] = _mm256_permute2f128_ps(v[i], v[i + 4], 0x31);
     }
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i++)
         v[i] = t[i];
 }
@@ -128,10 +132,12 @@ INLINE void spread_half(float (*out)[LANES], __m256 *squares, const float *x, si
     const ints some = first_lanes(d - first);
     const __m256 centre = _mm256_maskload_ps(codebook->centre + first, some);
     __m256 v[8];
+#pragma GCC unroll 8
     for (size_t r = 0; r < 8; r++)
         v[r] = r < rows ? _mm256_sub_ps(_mm256_maskload_ps(x + r * d + first, some), centre)
                         : _mm256_setzero_ps();
     transpose(v);
+#pragma GCC unroll 8
     for (size_t i = 0; i < 8; i++) {
         *squares = _mm256_fmadd_ps(v[i], v[i], *squares); /* zeros from d on */
         _mm256_store_ps(out[first + i], v[i]);
@@ -145,13 +151,14 @@ INLINE float spread(float (*out)[LANES], const float *x, size_t rows, const vq_c
     for (size_t first = 0; first < codebook->d; first += 8)
         spread_half(out, &squares, x, rows, codebook, first);
     /* max() would lose a NaN. */
-    float lanes[LANES], most = 0, bad = 0;
-    _mm256_storeu_ps(lanes, squares);
-    for (int l = 0; l < LANES; l++) {
-        most = lanes[l] > most ? lanes[l] : most;
-        bad += lanes[l] * 0.0f;
-    }
-    return most + bad;
+    const __m256 bad = _mm256_mul_ps(squares, _mm256_setzero_ps());
+    __m128 most = _mm_max_ps(_mm256_castps256_ps128(squares), _mm256_extractf128_ps(squares, 1)),
+           sum = _mm_add_ps(_mm256_castps256_ps128(bad), _mm256_extractf128_ps(bad, 1));
+    most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    most = _mm_max_ps(most, _mm_movehdup_ps(most));
+    sum = _mm_add_ps(sum, _mm_movehdup_ps(sum));
+    return _mm_cvtss_f32(most) + _mm_cvtss_f32(sum);
 }
 
 /* One codeword: two elements of all rows and the same two of the codeword at a time. */
@@ -178,8 +185,11 @@ INLINE void scan(ints *best, ints *second, const ints *x, const int32_t *packed,
     for (uint32_t c = 0; c < k; c += (uint32_t)step, packed += step * pairs) {
         ints top = score(row, packed, start[c], pairs);
 #pragma GCC unroll 4
-        for (int i = 1; i < step; i++)
+        for (int i = 1; i < step; i++) {
+            /* Otherwise gcc 12 begins all scores at once and keeps most of them in memory. */
+            __asm__ volatile("" : "+x"(top) : : "memory");
             top = larger(top, score(row, packed + i * pairs, start[c + (uint32_t)i], pairs));
+        }
         /* the place where there are bits for it, the score elsewhere */
         top = _mm256_or_si256(_mm256_andnot_si256(bits, top), place);
         place = plus(place, one);
@@ -190,30 +200,41 @@ INLINE void scan(ints *best, ints *second, const ints *x, const int32_t *packed,
     *second = next;
 }
 
+/* A function for each number of pairs, so that each has all registers. */
+typedef void scan_function(ints *best, ints *second, const ints *x, const int32_t *packed,
+                           const int32_t *start, uint32_t k, int32_t place_bits);
+
+#define SCAN(pairs)                                                                                \
+    static void scan_##pairs(ints *best, ints *second, const ints *x, const int32_t *packed,       \
+                             const int32_t *start, uint32_t k, int32_t place_bits)                 \
+    {                                                                                              \
+        scan(best, second, x, packed, start, k, place_bits, pairs, 1);                             \
+    }                                                                                              \
+    static void scan_few_##pairs(ints *best, ints *second, const ints *x, const int32_t *packed,   \
+                                 const int32_t *start, uint32_t k, int32_t place_bits)             \
+    {                                                                                              \
+        scan(best, second, x, packed, start, k, place_bits, pairs, VQI_SHORT_FEW);                 \
+    }
+SCAN(1)
+SCAN(2)
+SCAN(3)
+SCAN(4)
+SCAN(5)
+SCAN(6)
+SCAN(7)
+SCAN(8)
+
 static void scan_any(ints *best, ints *second, const ints (*x)[MOST_PAIRS], const int32_t *packed,
-                     const int32_t *start, uint32_t k, int32_t place_bits, uint32_t any_pairs,
+                     const int32_t *start, uint32_t k, int32_t place_bits, uint32_t pairs,
                      uint32_t step, int vectors)
 {
-#define CASE(pairs)                                                                                \
-    case pairs:                                                                                    \
-        for (int v = 0; v < vectors; v++)                                                          \
-            if (step == 1)                                                                         \
-                scan(best + v, second + v, x[v], packed, start, k, place_bits, pairs, 1);          \
-            else                                                                                   \
-                scan(best + v, second + v, x[v], packed, start, k, place_bits, pairs,              \
-                     VQI_SHORT_FEW);                                                               \
-        break
-    switch (any_pairs) {
-        CASE(1);
-        CASE(2);
-        CASE(3);
-        CASE(4);
-        CASE(5);
-        CASE(6);
-        CASE(7);
-        CASE(8);
-    }
-#undef CASE
+    static scan_function *const ones[] = {scan_1, scan_2, scan_3, scan_4,
+                                          scan_5, scan_6, scan_7, scan_8};
+    static scan_function *const fews[] = {scan_few_1, scan_few_2, scan_few_3, scan_few_4,
+                                          scan_few_5, scan_few_6, scan_few_7, scan_few_8};
+    scan_function *const function = (step == 1 ? ones : fews)[pairs - 1];
+    for (int v = 0; v < vectors; v++)
+        function(best + v, second + v, x[v], packed, start, k, place_bits);
 }
 
 #include "vq/short_template_internal.h"
