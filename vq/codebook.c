@@ -130,6 +130,7 @@ void vq_codebook_free(vq_codebook *codebook)
     vq_free(codebook->inverse_weight);
     vq_free(codebook->group_norm);
     vqi_short_free(codebook->few);
+    vq_free(codebook->mapped);
     vq_free(codebook->codewords);
     vq_free(codebook);
 }

@@ -36,7 +36,10 @@ struct vq_codebook {
     uint32_t k, d;
     vq_metric metric;
     vq_dtype storage;
-    float *codewords; /* k x d */
+    float *codewords; /* k x d; NULL if mapped */
+    /* NULL, or how codewords that are not kept are made, see mapped_internal.h: d is then that of what the filters read,
+     * groups and forms are of basis rows, and c' is told by largest_norm and start alone. */
+    struct vqi_mapped *mapped;
 
     /* For the filters: s(k) = x'.c'(k) + start(k), with x' = x - centre, c'(k) = c(k) - centre. Euclidean:
      * start(k) = -|c'(k)|^2 / 2; otherwise centre and start are 0. They take the codewords at the places that
@@ -46,8 +49,9 @@ struct vq_codebook {
     uint32_t *order;     /* padded_k: the code at a place */
     float *centre;       /* d */
     float *start;        /* padded_k */
-    float *groups;       /* padded_k / 64 groups of d x 64: c' */
+    float *groups;       /* padded_k / 64 groups of d x 64: c'; may be NULL if mapped */
     double largest_norm; /* of a c'; infinity if one overflowed */
+    double filter_norm;  /* of what the filters read for a c'; largest_norm unless mapped */
 
     vqi_coarse coarse[VQI_FORMS];
     /* Dimensions that vary little have small weights, so that the errors of coarse forms there count for little:
@@ -58,6 +62,22 @@ struct vq_codebook {
 
     struct vqi_short_codebook *few; /* see short_internal.h; NULL where it does not serve */
 };
+
+/** What decides on the place of a code, and the filters' start there. */
+typedef struct vqi_ranked {
+    double square; /* of the norm of what the filters read */
+    float start;
+    uint32_t code;
+} vqi_ranked;
+
+/* The steps of vqi_codebook_prepare(). */
+
+/** Count the places and make the arrays that all filters need, centre and group_norm zeroed. */
+vq_status vqi_codebook_make_room(vq_codebook *codebook);
+/** Fill in order and start. @param places k, which it sorts. */
+void vqi_codebook_set_places(vq_codebook *codebook, vqi_ranked *places);
+/** From groups and norms the coarse forms that this processor reads, and their bounds. */
+vq_status vqi_codebook_fill_forms(vq_codebook *codebook);
 
 /** Fill in all that follows `codewords`. @return VQ_OK or VQ_E_NOMEM; what was made is freed with the codebook. */
 vq_status vqi_codebook_prepare(vq_codebook *codebook);

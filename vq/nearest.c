@@ -8,6 +8,7 @@
 
 #include "vq/cpu.h"
 #include "vq/error_internal.h"
+#include "vq/mapped_internal.h"
 #include "vq/memory_internal.h"
 #include "vq/nearest_internal.h"
 #include "vq/options_internal.h"
@@ -90,8 +91,8 @@ static void plan(search *s, const vq_codebook *codebook, size_t n, uint32_t want
     s->n = n;
     s->wanted = wanted;
     s->kernels = vqi_nearest_kernels(codebook, n);
-    s->filtered = !exhaustive && codebook->largest_norm <= VQI_LARGEST_NORM &&
-                  codebook->d <= VQI_MOST_FILTERED;
+    s->filtered = codebook->mapped || (!exhaustive && codebook->largest_norm <= VQI_LARGEST_NORM &&
+                                       codebook->d <= VQI_MOST_FILTERED);
     const double work = (double)n * codebook->k * codebook->d / WORK_PER_THREAD;
     const size_t groups = codebook->padded_k / VQI_GROUP;
     s->threads = vqi_threads(threads, work < 1e6 ? (size_t)work + 1 : (size_t)1e6);
@@ -126,6 +127,22 @@ static uint32_t place(const float *best, uint32_t count, float score)
     return count;
 }
 
+void vqi_nearest_note(uint32_t *codes, float *best, uint32_t *found, uint32_t wanted, uint32_t code,
+                      float score)
+{
+    const float key = score < INFINITY ? score : INFINITY; /* a NaN too */
+    if (*found == wanted && !(key < best[wanted - 1]))
+        return;
+    const uint32_t at = place(best, *found, key);
+    *found += *found < wanted;
+    for (uint32_t j = *found - 1; j > at; j--) {
+        best[j] = best[j - 1];
+        codes[j] = codes[j - 1];
+    }
+    best[at] = key;
+    codes[at] = code;
+}
+
 void vqi_nearest_scan(uint32_t *codes, float *scores, const vq_codebook *codebook,
                       const vqi_contract *contract, const float *x, uint32_t wanted)
 {
@@ -138,20 +155,9 @@ void vqi_nearest_scan(uint32_t *codes, float *scores, const vq_codebook *codeboo
         const uint32_t count = codebook->k - first < BATCH ? codebook->k - first : BATCH;
         (euclidean ? contract->distances
                    : contract->dots)(batch, x, codebook->codewords + first * d, count, d);
-        for (uint32_t i = 0; i < count; i++) {
-            const float score = euclidean ? batch[i] : -batch[i];
-            const float key = score < INFINITY ? score : INFINITY; /* a NaN too */
-            if (found == wanted && !(key < best[wanted - 1]))
-                continue;
-            const uint32_t at = place(best, found, key);
-            found += found < wanted;
-            for (uint32_t j = found - 1; j > at; j--) {
-                best[j] = best[j - 1];
-                codes[j] = codes[j - 1];
-            }
-            best[at] = key;
-            codes[at] = first + i;
-        }
+        for (uint32_t i = 0; i < count; i++)
+            vqi_nearest_note(codes, best, &found, wanted, first + i,
+                             euclidean ? batch[i] : -batch[i]);
     }
     for (uint32_t i = 0; scores && i < wanted; i++)
         (euclidean ? contract->distances
@@ -226,7 +232,7 @@ static int search_block(const search *s, means *use, size_t begin, size_t count,
     if (use->few && count >= SHORT_FROM_ROWS)
         return search_short(s, use, begin, count, scratch);
     return shortlist_rows(s, use, s->codes + begin * s->wanted, scores_of(s, begin),
-                          s->x + begin * s->codebook->d, count, scratch);
+                          s->x + begin * vqi_row_dim(s->codebook), count, scratch);
 }
 
 /* Threads share out the rows. @return the first row of the first block that is not finite, or n. */
@@ -252,7 +258,7 @@ static size_t search_rows(const search *s, char *workspace)
 /* Threads share out the codewords, of few rows. @return as search_rows(). */
 static size_t search_slices(const search *s, char *workspace)
 {
-    const size_t d = s->codebook->d, groups = s->codebook->padded_k / VQI_GROUP;
+    const size_t d = vqi_row_dim(s->codebook), groups = s->codebook->padded_k / VQI_GROUP;
     const size_t slices = (size_t)s->slices;
     for (size_t begin = 0; begin < s->n; begin += s->rows) {
         const size_t count = s->n - begin < s->rows ? s->n - begin : s->rows;
@@ -308,7 +314,8 @@ vq_status vq_nearest_k(uint32_t *codes, float *scores, const vq_codebook *codebo
     char *workspace = own.workspace ? own.workspace : allocated;
     size_t bad = s.slices > 1 ? search_slices(&s, workspace) : search_rows(&s, workspace);
     vq_free(allocated);
-    while (bad < n && s.kernels.contract->all_finite(x + bad * codebook->d, codebook->d))
+    const size_t d = vqi_row_dim(codebook);
+    while (bad < n && s.kernels.contract->all_finite(x + bad * d, d))
         bad++;
     if (bad < n)
         return vqi_fail(VQ_E_NONFINITE, "row %zu holds a NaN or an infinity", bad);

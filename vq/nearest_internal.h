@@ -164,6 +164,10 @@ vqi_kernels vqi_nearest_kernels(const vq_codebook *codebook, size_t n);
 void vqi_nearest_scan(uint32_t *codes, float *scores, const vq_codebook *codebook,
                       const vqi_contract *contract, const float *x, uint32_t wanted);
 
+/** Take up one more codeword of such a scan: by rising code. best: `wanted` scores, smaller is better; found begins at 0. */
+void vqi_nearest_note(uint32_t *codes, float *best, uint32_t *found, uint32_t wanted, uint32_t code,
+                      float score);
+
 /** @return bytes of scratch of a shortlist for up to `rows` rows, a multiple of 64. */
 size_t vqi_shortlist_scratch(const vq_codebook *codebook, size_t rows, uint32_t wanted);
 /** A search of one block. */

@@ -28,17 +28,29 @@ static vq_status find_centre(vq_codebook *codebook)
     return VQ_OK;
 }
 
-typedef struct place {
-    double square; /* |c'|^2 */
-    uint32_t code;
-} place;
-
 static int by_norm(const void *left, const void *right)
 {
-    const place *a = left, *b = right;
+    const vqi_ranked *a = left, *b = right;
     if (a->square != b->square)
         return a->square < b->square ? -1 : 1;
     return a->code < b->code ? -1 : a->code > b->code;
+}
+
+void vqi_codebook_set_places(vq_codebook *codebook, vqi_ranked *places)
+{
+    const size_t k = codebook->k, groups = codebook->padded_k / VQI_GROUP;
+    qsort(places, k, sizeof *places, by_norm);
+    for (size_t g = 0, at = 0; g < groups; g++) {
+        for (size_t j = 0; j < VQI_GROUP; j++) {
+            const size_t from = g * VQI_GROUP + j, p = at * VQI_GROUP + j;
+            codebook->order[p] = from < k ? places[from].code : 0;
+            codebook->start[p] = from < k ? places[from].start : -INFINITY;
+        }
+        /* Every chunk gets groups of all norms, so that the best so far is good after the first. */
+        at += groups / VQI_CHUNK + 1;
+        if (at >= groups)
+            at = at % (groups / VQI_CHUNK + 1) + 1;
+    }
 }
 
 /* Give the codewords their places, and fill in `start` and the largest norm. */
@@ -46,7 +58,7 @@ static vq_status find_places(vq_codebook *codebook)
 {
     const size_t k = codebook->k, d = codebook->d;
     const int euclidean = codebook->metric == VQ_METRIC_EUCLIDEAN;
-    place *places = vqi_alloc(k, sizeof *places);
+    vqi_ranked *places = vqi_alloc(k, sizeof *places);
     if (!places)
         return vqi_fail_nomem(k * sizeof *places);
     for (size_t c = 0; c < k; c++) {
@@ -55,24 +67,10 @@ static vq_status find_places(vq_codebook *codebook)
             const float value = codebook->codewords[c * d + i] - codebook->centre[i];
             square += (double)value * value;
         }
-        places[c] = (place){square, (uint32_t)c};
+        places[c] = (vqi_ranked){square, euclidean ? (float)(-square / 2) : 0, (uint32_t)c};
     }
-    qsort(places, k, sizeof *places, by_norm);
-    codebook->largest_norm = sqrt(places[k - 1].square);
-    const size_t groups = codebook->padded_k / VQI_GROUP;
-    for (size_t g = 0, at = 0; g < groups; g++) {
-        for (size_t j = 0; j < VQI_GROUP; j++) {
-            const size_t from = g * VQI_GROUP + j, p = at * VQI_GROUP + j;
-            codebook->order[p] = from < k ? places[from].code : 0;
-            codebook->start[p] = from >= k   ? -INFINITY
-                                 : euclidean ? (float)(-places[from].square / 2)
-                                             : 0;
-        }
-        /* Every chunk gets groups of all norms, so that the best so far is good after the first. */
-        at += groups / VQI_CHUNK + 1;
-        if (at >= groups)
-            at = at % (groups / VQI_CHUNK + 1) + 1;
-    }
+    vqi_codebook_set_places(codebook, places);
+    codebook->largest_norm = codebook->filter_norm = sqrt(places[k - 1].square);
     vq_free(places);
     return VQ_OK;
 }
@@ -177,7 +175,7 @@ static vq_status fill_integers(vq_codebook *codebook, vqi_form form)
         most = fmaxf(most, fabsf(codebook->groups[i]));
     /* Sums of products of words have 32 bits: no codeword may be longer than 32766. */
     const float range = width == 1 ? 127 : 32766,
-                longest = width == 1 ? most : (float)(codebook->largest_norm * (1 + 0x1p-20));
+                longest = width == 1 ? most : (float)(codebook->filter_norm * (1 + 0x1p-20));
     const float step = most > 0x1p-100f ? longest / range : 0, steps = step > 0 ? 1 / step : 0;
     codebook->coarse[form].step = step;
     for (size_t p = 0; p < codebook->padded_k; p++) {
@@ -228,9 +226,8 @@ static vq_status fill_halves(vq_codebook *codebook)
     return VQ_OK;
 }
 
-vq_status vqi_codebook_prepare(vq_codebook *codebook)
+vq_status vqi_codebook_make_room(vq_codebook *codebook)
 {
-    const uint32_t flags = vqi_cpu_all_flags();
     codebook->padded_k = (codebook->k + VQI_GROUP - 1) / VQI_GROUP * VQI_GROUP;
     size_t count;
     codebook->groups =
@@ -242,8 +239,13 @@ vq_status vqi_codebook_prepare(vq_codebook *codebook)
     if (!codebook->groups || !codebook->order || !codebook->start || !codebook->centre ||
         !codebook->group_norm)
         return vqi_fail_nomem((unsigned long long)codebook->padded_k * codebook->d * sizeof(float));
-    vq_status status = VQ_OK;
-    if (codebook->metric == VQ_METRIC_EUCLIDEAN)
+    return VQ_OK;
+}
+
+vq_status vqi_codebook_prepare(vq_codebook *codebook)
+{
+    vq_status status = vqi_codebook_make_room(codebook);
+    if (!status && codebook->metric == VQ_METRIC_EUCLIDEAN)
         status = find_centre(codebook);
     if (!status)
         status = find_places(codebook);
@@ -251,11 +253,15 @@ vq_status vqi_codebook_prepare(vq_codebook *codebook)
         return status;
     fill_groups(codebook);
     status = vqi_short_prepare(codebook);
-    if (status)
-        return status;
+    return status ? status : vqi_codebook_fill_forms(codebook);
+}
+
+vq_status vqi_codebook_fill_forms(vq_codebook *codebook)
+{
+    const uint32_t flags = vqi_cpu_all_flags();
     if (!(codebook->largest_norm <= VQI_LARGEST_NORM) || !(flags & (VQ_CPU_AVX2 | VQ_CPU_AMX)))
         return VQ_OK;
-    status = find_weights(codebook);
+    vq_status status = find_weights(codebook);
     if (!status && flags & VQ_CPU_VNNI && codebook->d <= VQI_MOST_INTEGER)
         status = fill_integers(codebook, VQI_BYTES);
     if (!status && flags & VQ_CPU_AVX2 && codebook->d <= VQI_MOST_INTEGER)

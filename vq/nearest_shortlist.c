@@ -24,6 +24,14 @@
  *     Centring rounds: |(x - c) - (x' - c')| <= u R, so D_b <= R^2 (1+u)^2 and, with D' = |x' - c'|^2 =
  *     |x'|^2 - 2 s, |D - D'| <= u R^2 (2 + u). With 2 (s_b - s_k) = D'_k - D'_b:
  *         s_k >= s_b - M,   M = g(m) / (1 - g(m)) R^2 (1+u)^2 + 2 d 2^-149 + u R^2 (2 + u).
+ * (5) Of a mapped codebook (mapped_internal.h) the filters read basis rows q_k, |q_k| <= Q, of r dimensions, and y = W x'.
+ *     Here c' = c - b exactly, for the codeword c that the contract sees, and only |c'|^2 is known of it, in double. Its float32
+ *     sum has r products and r additions: c' = q W + e, |e| <= e_c = g(r+1) (|b| + Q |W|) + r sqrt(d) 2^-149, by Cauchy and
+ *     Schwarz with |W|^2 the sum of the squares. y is added up in double, v = 2^-53, of products that are exact there, and
+ *     rounded: |y^ - y| <= u (1 + 2^-20) |y^| + 2 d v |W| |x'| + sqrt(r) 2^-149. So, with x'.c' = y.q + x'.e,
+ *         |s - (y^.q - |c'|^2 / 2)| <= T = Q |y^ - y| + |x'| e_c,
+ *     which E1 and E2 gain, while |y^| Q takes the place of |x'| C in (1), with r for d, and (2) reads y^ and q for x' and c'.
+ *     (4) holds as it is, as (x - c) - (x' - c') is what rounding took from x' alone.
  *
  * Of the `wanted` codes that the contract puts first, none is worse by the contract than all of any `wanted` codes. So
  * with b the wanted-th best score known so far, in float32, an answer k has
@@ -36,6 +44,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "vq/mapped_internal.h"
 #include "vq/nearest_internal.h"
 
 enum { LANE_ROOM = 512 + VQI_ROW_LANES }; /* lanes that wait to be scored, of all rows together */
@@ -60,7 +69,9 @@ struct vqi_shortlist {
     size_t scored;   /* lanes so far */
     size_t waiting;  /* lanes */
     vqi_bound bound; /* E1 */
+    float *room;     /* if mapped: vqi_mapped_room() */
     /* For each row: */
+    float *row_square;          /* |x'|^2: that of the block, unless mapped */
     float *error, *read, *rest; /* parts of the bound */
     margins *margin;
     float *lowest;   /* a lane whose upper bound is below it cannot hold an answer ... */
@@ -71,6 +82,7 @@ struct vqi_shortlist {
     candidate *kept; /* kept_room: the candidates, best first */
     float *peaks;    /* VQI_ROW_STRIDE, of the strip at hand */
     float *bounds;   /* VQI_CHUNK, likewise */
+    float *best;     /* if mapped: `wanted`, for a scan */
     /* LANE_ROOM each: */
     vqi_lane *lanes, *chosen;
     float (*scores)[4];
@@ -139,6 +151,12 @@ static size_t lay_out(vqi_shortlist *list, char *scratch, const vq_codebook *cod
     PART(list->block.packed, packed_rows * packed_bytes(codebook));
     PART(list->block.unit, rows * sizeof *list->block.unit);
     PART(list->block.start, rows * sizeof *list->block.start);
+    list->row_square = list->block.square;
+    if (codebook->mapped) {
+        PART(list->row_square, rows * sizeof *list->row_square);
+        PART(list->best, rows * wanted * sizeof *list->best);
+        PART(list->room, vqi_mapped_room(codebook));
+    }
 #undef PART
     return at;
 }
@@ -158,10 +176,10 @@ static float round_up(double value)
 
 vqi_margin vqi_contract_margin(const vq_codebook *codebook)
 {
-    const uint32_t eighths = (codebook->d + 7) / 8;
-    const double depth = eighths, gamma = gamma_of(depth + 5);
+    const size_t d = vqi_row_dim(codebook), eighths = (d + 7) / 8;
+    const double depth = (double)eighths, gamma = gamma_of(depth + 5);
     const double largest = codebook->largest_norm * (1 + 0x1p-20);
-    vqi_margin margin = {.largest = largest, .tiny = (codebook->d + 4.0) * 0x1p-147};
+    vqi_margin margin = {.largest = largest, .tiny = ((double)d + 4) * 0x1p-147};
     if (codebook->metric == VQ_METRIC_EUCLIDEAN)
         margin.by_square = (gamma / (1 - gamma) + 0x1p-24 * (2 + 0x1p-24)) * (1 + 0x1p-20);
     else
@@ -177,6 +195,7 @@ static void find_margins(vqi_shortlist *list)
     const vqi_margin margin = vqi_contract_margin(codebook);
     const int coarse = list->filter->pack != NULL, integer = list->filter->form != VQI_HALVES;
     const double largest = margin.largest, tiny = margin.tiny;
+    const double longest = codebook->filter_norm * (1 + 0x1p-20); /* Q, or C again */
     const double fine_factor = gamma_of(d + 4), filter_factor = gamma_of(d + 12);
     const double coarse_factor = gamma_of(integer ? 24 : 2 * d + 32);
     const double coarse_tiny = integer ? 0x1p-110 : (2 * d + 16) * 0x1p-125;
@@ -185,17 +204,20 @@ static void find_margins(vqi_shortlist *list)
     const double widest_norm = codebook->widest_norm;
     const double widest_error = codebook->coarse[list->filter->form].widest_error;
     for (size_t r = 0; r < block->rows; r++) {
-        const double norm = sqrt(block->square[r] * depth_factor + underflow);
-        const double reach = norm + largest;
+        const double norm = sqrt(list->row_square[r] * depth_factor + underflow);
+        const double own = sqrt(block->square[r] * depth_factor + underflow); /* |y^|, or |x'| */
+        const double reach = fmax(norm, own) + largest;
         const double contract = vqi_margin_of(&margin, norm);
-        const double products = (norm + largest / 2) * largest;
-        const double fine = fine_factor * products + tiny;
-        double error = 0, read = 0, rest = filter_factor * products + tiny;
+        const double products = own * longest + largest * largest / 2;
+        const double mapped = codebook->mapped ? vqi_mapped_error(codebook, norm, own) : 0;
+        const double fine = fine_factor * products + tiny + mapped;
+        double error = 0, read = 0, rest = filter_factor * products + tiny + mapped;
         if (coarse) {
             error = sqrt(block->error[r] * depth_factor + underflow);
             read = sqrt(block->read[r] * depth_factor + underflow); /* not below |p|: w <= 1 */
             rest = coarse_factor * (read * codebook->coarse_norm + largest * largest / 2) +
-                   coarse_tiny * (1 + read + largest) + (integer ? block->unit[r] : 0);
+                   coarse_tiny * (1 + read + fmax(largest, longest)) +
+                   (integer ? block->unit[r] : 0) + mapped;
         }
         list->error[r] = round_up(error);
         list->read[r] = round_up(read);
@@ -245,8 +267,10 @@ vqi_shortlist *vqi_shortlist_begin(void *scratch, const vq_codebook *codebook,
     list->wanted = wanted;
     list->kept_room = kept_room(wanted);
     list->scored = list->waiting = 0;
-    const int finite = list->ops->centre(&list->block, x, codebook);
-    if (!finite && !kernels->contract->all_finite(x, rows * codebook->d))
+    const int finite = codebook->mapped ? vqi_mapped_rows(&list->block, list->row_square, x,
+                                                          codebook, list->room)
+                                        : list->ops->centre(&list->block, x, codebook);
+    if (!finite && !kernels->contract->all_finite(x, rows * vqi_row_dim(codebook)))
         return NULL;
     clear_large_rows(&list->block, codebook->d);
     if (list->filter->pack)
@@ -290,7 +314,11 @@ static void keep(vqi_shortlist *list, size_t r, uint32_t code, float score)
 
 static void score_chosen(vqi_shortlist *list, size_t chosen)
 {
-    list->ops->score_lanes(list->scores, list->chosen, chosen, &list->block, list->codebook);
+    if (list->codebook->mapped)
+        vqi_mapped_score_lanes(list->scores, list->chosen, chosen, &list->block, list->codebook,
+                               list->contract, list->room);
+    else
+        list->ops->score_lanes(list->scores, list->chosen, chosen, &list->block, list->codebook);
     list->scored += chosen;
     const uint32_t *order = list->codebook->order;
     for (size_t i = 0; i < chosen; i++) {
@@ -420,9 +448,31 @@ static void collect(vqi_shortlist *list, size_t row, size_t end, size_t first, s
     }
 }
 
+/* The float32 filter on groups that are not kept: each is made once for all rows. */
+static void search_made_groups(vqi_shortlist *list, size_t first, size_t end)
+{
+    const size_t rows = list->block.rows;
+    vq_codebook one = *list->codebook; /* of which it reads one group */
+    one.groups = list->room;
+    for (; first < end; first += VQI_CHUNK) {
+        const size_t groups = end - first < VQI_CHUNK ? end - first : VQI_CHUNK;
+        for (size_t g = 0; g < groups; g++) {
+            vqi_mapped_group(list->room, list->codebook, first + g);
+            one.start = list->codebook->start + (first + g) * VQI_GROUP;
+            list->filter->peaks(list->peaks + g * VQI_LANES, &list->block, 0, rows, &one, 0, 1);
+        }
+        collect(list, 0, rows, first, groups);
+    }
+    score_waiting(list);
+}
+
 void vqi_shortlist_search(vqi_shortlist *list, size_t first, size_t end)
 {
     const size_t rows = list->block.rows, strip = list->filter->strip;
+    if (!list->codebook->groups && !list->filter->pack) {
+        search_made_groups(list, first, end);
+        return;
+    }
     for (; first < end; first += VQI_CHUNK) {
         const size_t groups = end - first < VQI_CHUNK ? end - first : VQI_CHUNK;
         for (size_t r = 0; r < rows; r += strip) {
@@ -452,23 +502,22 @@ void vqi_shortlist_merge(vqi_shortlist *list, const vqi_shortlist *other)
 static void decide(uint32_t *codes, float *scores, vqi_shortlist *list, size_t r)
 {
     const vq_codebook *codebook = list->codebook;
-    const size_t d = codebook->d;
+    const size_t d = vqi_row_dim(codebook);
     const uint32_t count = list->count[r];
     candidate *kept = list->kept + r * list->kept_room;
     const float *x = list->x + r * d;
     const int euclidean = codebook->metric == VQ_METRIC_EUCLIDEAN;
-    if (count > list->kept_room || count < list->wanted) {
-        vqi_nearest_scan(codes, scores, codebook, list->contract, x, list->wanted);
-        return;
-    }
     if (count == 1 && !scores) {
         *codes = kept[0].code;
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
         candidate c = kept[i];
-        (euclidean ? list->contract->distances
-                   : list->contract->dots)(&c.score, x, codebook->codewords + c.code * d, 1, d);
+        if (codebook->mapped)
+            c.score = vqi_mapped_score(codebook, list->contract, x, c.code, list->room);
+        else
+            (euclidean ? list->contract->distances
+                       : list->contract->dots)(&c.score, x, codebook->codewords + c.code * d, 1, d);
         uint32_t at = i;
         for (; at > 0; at--) {
             const candidate b = kept[at - 1];
@@ -488,8 +537,22 @@ static void decide(uint32_t *codes, float *scores, vqi_shortlist *list, size_t r
 
 size_t vqi_shortlist_finish(vqi_shortlist *list, uint32_t *codes, float *scores)
 {
-    const size_t wanted = list->wanted;
-    for (size_t r = 0; r < list->block.rows; r++)
-        decide(codes + r * wanted, scores ? scores + r * wanted : NULL, list, r);
+    const vq_codebook *codebook = list->codebook;
+    const size_t wanted = list->wanted, d = vqi_row_dim(codebook);
+    uint32_t open[VQI_BLOCK];
+    size_t left = 0;
+    for (size_t r = 0; r < list->block.rows; r++) {
+        float *own = scores ? scores + r * wanted : NULL;
+        if (list->count[r] >= wanted && list->count[r] <= list->kept_room)
+            decide(codes + r * wanted, own, list, r);
+        else if (codebook->mapped)
+            open[left++] = (uint32_t)r;
+        else
+            vqi_nearest_scan(codes + r * wanted, own, codebook, list->contract, list->x + r * d,
+                             list->wanted);
+    }
+    if (left)
+        vqi_mapped_scan(codes, scores, codebook, list->contract, list->x, open, left, list->wanted,
+                        list->best, list->room);
     return list->scored;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "vq/error_internal.h"
+#include "vq/mapped_internal.h"
 #include "vq/memory_internal.h"
 #include "vq/options_internal.h"
 #include "vq/parallel_internal.h"
@@ -14,14 +15,23 @@
 /* What makes basis rows from a seed, as files call it. */
 #define GENERATOR "philox4x32-10-flips96"
 
-enum { PIECE = 64 }; /* basis rows that a thread makes at once */
+enum {
+    PIECE = 64, /* basis rows that a thread makes at once */
+    WIDE = 32,  /* elements of a codeword that are added up at once */
+    PART = 64   /* elements of a basis row that decoding makes at once */
+};
+
+/* From so many floats of codewords on, 16 MiB, they are not kept unless that is asked for. */
+#define NOT_KEPT_FROM ((double)(1 << 22))
 
 typedef struct simvq_quantizer {
     vq_quantizer base;
     vq_simvq_form form;
     float *map;  /* r x d */
     float *bias; /* d, or NULL */
+    /* One of the two: */
     vq_codebook *effective;
+    vq_codebook *mapped;
 } simvq_quantizer;
 
 vq_status vqi_simvq_check(vq_simvq_form *own, const vq_simvq_form *form)
@@ -37,21 +47,38 @@ vq_status vqi_simvq_check(vq_simvq_form *own, const vq_simvq_form *form)
     return VQ_OK;
 }
 
-static void apply(float *codewords, const float *basis, size_t count, const float *map,
-                  const float *bias, uint32_t r, uint32_t d)
+static void begin(float *c, const float *bias, size_t d)
+{
+    if (bias)
+        memcpy(c, bias, d * sizeof *c);
+    else
+        memset(c, 0, d * sizeof *c);
+}
+
+/* Add `count` of the products of one codeword. */
+static void add(float *restrict c, const float *q, size_t count, const float *restrict map,
+                size_t d)
+{
+    size_t j = 0;
+    for (; j + WIDE <= d; j += WIDE) { /* sums that stay in registers */
+        float sum[WIDE];
+        memcpy(sum, c + j, sizeof sum);
+        for (size_t i = 0; i < count; i++)
+            for (size_t l = 0; l < WIDE; l++)
+                sum[l] += q[i] * map[i * d + j + l];
+        memcpy(c + j, sum, sizeof sum);
+    }
+    for (size_t i = 0; i < count; i++)
+        for (size_t l = j; l < d; l++)
+            c[l] += q[i] * map[i * d + l];
+}
+
+void vqi_simvq_rows(float *codewords, const float *basis, size_t count, const float *map,
+                    const float *bias, uint32_t r, uint32_t d)
 {
     for (size_t k = 0; k < count; k++) {
-        float *restrict c = codewords + k * d;
-        const float *q = basis + k * r;
-        if (bias)
-            memcpy(c, bias, d * sizeof *c);
-        else
-            memset(c, 0, d * sizeof *c);
-        for (uint32_t i = 0; i < r; i++) {
-            const float *restrict w = map + (size_t)i * d;
-            for (uint32_t j = 0; j < d; j++)
-                c[j] += q[i] * w[j];
-        }
+        begin(codewords + k * d, bias, d);
+        add(codewords + k * d, basis + k * r, r, map, d);
     }
 }
 
@@ -68,7 +95,7 @@ void vqi_simvq_apply(float *codewords, const float *basis, size_t count, const f
 #pragma omp parallel for schedule(static) num_threads(vqi_threads(threads, worth(count, r, d)))
     for (size_t p = 0; p < pieces; p++) {
         const size_t first = p * PIECE, some = count - first < PIECE ? count - first : PIECE;
-        apply(codewords + first * d, basis + first * r, some, map, bias, r, d);
+        vqi_simvq_rows(codewords + first * d, basis + first * r, some, map, bias, r, d);
     }
 }
 
@@ -89,7 +116,7 @@ vq_status vqi_simvq_codewords(float *codewords, const vq_simvq_form *form, const
             const size_t first = p * PIECE,
                          count = form->k - first < PIECE ? form->k - first : PIECE;
             vq_simvq_basis(own, form->seed, r, (uint32_t)first, count);
-            apply(codewords + first * d, own, count, map, bias, r, d);
+            vqi_simvq_rows(codewords + first * d, own, count, map, bias, r, d);
         }
     }
     vqi_free(rows);
@@ -99,9 +126,10 @@ vq_status vqi_simvq_codewords(float *codewords, const vq_simvq_form *form, const
 static void simvq_free(vq_quantizer *base)
 {
     simvq_quantizer *q = (simvq_quantizer *)base;
+    vq_codebook_free(q->effective);
+    vq_codebook_free(q->mapped);
     vqi_free(q->map);
     vqi_free(q->bias);
-    vq_codebook_free(q->effective);
     vqi_free(q);
 }
 
@@ -128,8 +156,20 @@ static vq_status make_codebook(simvq_quantizer *q)
     return status;
 }
 
-vq_status vq_simvq_create(vq_quantizer **out, const vq_simvq_form *form, const float *map,
-                          const float *bias)
+/* What is searched. */
+static vq_status make_search(simvq_quantizer *q, vq_simvq_search search)
+{
+    const int large = (double)q->form.k * q->form.dim >= NOT_KEPT_FROM &&
+                      q->form.basis_dim <= q->form.dim,
+              asked = search == VQ_SIMVQ_SEARCH_BASIS;
+    vq_status status = VQ_OK;
+    if (asked || (search == VQ_SIMVQ_SEARCH_AUTO && large))
+        status = vqi_mapped_create(&q->mapped, &q->form, q->map, q->bias, !asked);
+    return status || q->mapped ? status : make_codebook(q);
+}
+
+vq_status vqi_simvq_create(vq_quantizer **out, const vq_simvq_form *form, const float *map,
+                           const float *bias, vq_simvq_search search)
 {
     vq_simvq_form own;
     size_t count;
@@ -156,7 +196,7 @@ vq_status vq_simvq_create(vq_quantizer **out, const vq_simvq_form *form, const f
         memcpy(q->map, map, count * sizeof *map);
         if (bias)
             memcpy(q->bias, bias, own.dim * sizeof *bias);
-        status = make_codebook(q);
+        status = make_search(q, search);
     } else {
         status = vqi_fail_nomem((unsigned long long)count * sizeof *map);
     }
@@ -166,6 +206,12 @@ vq_status vq_simvq_create(vq_quantizer **out, const vq_simvq_form *form, const f
     }
     *out = &q->base;
     return VQ_OK;
+}
+
+vq_status vq_simvq_create(vq_quantizer **out, const vq_simvq_form *form, const float *map,
+                          const float *bias)
+{
+    return vqi_simvq_create(out, form, map, bias, VQ_SIMVQ_SEARCH_AUTO);
 }
 
 static const simvq_quantizer *as_simvq(const vq_quantizer *q)
@@ -180,6 +226,27 @@ vq_status vq_simvq_get_form(vq_simvq_form *out, const vq_quantizer *simvq)
         return vqi_fail(VQ_E_ARG, "a %s quantizer is no SimVQ", vq_quantizer_kind(simvq));
     *out = q->form;
     return VQ_OK;
+}
+
+vq_status vq_simvq_search_as(vq_quantizer **out, const vq_quantizer *simvq, vq_simvq_search search)
+{
+    vq_simvq_form form;
+    *out = NULL;
+    const vq_status status = vq_simvq_get_form(&form, simvq);
+    if (status)
+        return status;
+    if (search != VQ_SIMVQ_SEARCH_AUTO && search != VQ_SIMVQ_SEARCH_BASIS &&
+        search != VQ_SIMVQ_SEARCH_CODEWORDS)
+        return vqi_fail(VQ_E_ARG, "%d is not a vq_simvq_search", (int)search);
+    return vqi_simvq_create(out, &form, vq_simvq_map(simvq), vq_simvq_bias(simvq), search);
+}
+
+vq_simvq_search vq_simvq_get_search(const vq_quantizer *simvq)
+{
+    const simvq_quantizer *q = as_simvq(simvq);
+    return !q          ? VQ_SIMVQ_SEARCH_AUTO
+           : q->mapped ? VQ_SIMVQ_SEARCH_BASIS
+                       : VQ_SIMVQ_SEARCH_CODEWORDS;
 }
 
 const float *vq_simvq_map(const vq_quantizer *simvq)
@@ -206,9 +273,15 @@ static const vq_codebook *effective(const vq_quantizer *q, uint32_t level)
     return ((const simvq_quantizer *)q)->effective;
 }
 
+static const vq_codebook *searched(const vq_quantizer *base)
+{
+    const simvq_quantizer *q = (const simvq_quantizer *)base;
+    return q->mapped ? q->mapped : q->effective;
+}
+
 static size_t simvq_workspace(const vq_quantizer *q, size_t n, const vq_quantize_opts *opts)
 {
-    return vq_nearest_workspace(effective(q, 0), n, opts->threads);
+    return vq_nearest_workspace(searched(q), n, opts->threads);
 }
 
 static vq_status simvq_quantize(uint32_t *codes, const vq_quantizer *q, const float *x, size_t n,
@@ -218,17 +291,37 @@ static vq_status simvq_quantize(uint32_t *codes, const vq_quantizer *q, const fl
     search.threads = opts->threads;
     search.workspace = opts->workspace;
     search.workspace_size = opts->workspace_size;
-    return vq_nearest(codes, NULL, effective(q, 0), x, n, &search);
+    return vq_nearest(codes, NULL, searched(q), x, n, &search);
 }
 
-static vq_status simvq_dequantize(float *x, const vq_quantizer *q, const uint32_t *codes, size_t n,
-                                  const vq_quantize_opts *opts)
+/* A codeword as encoding made it, from its basis row piece by piece. */
+static void decode(float *x, const simvq_quantizer *q, uint32_t code)
 {
-    const float *codewords = vq_codebook_codewords(effective(q, 0));
-    const size_t d = q->dim;
-    (void)opts;
+    const uint32_t r = q->form.basis_dim, d = q->form.dim;
+    float part[PART];
+    begin(x, q->bias, d);
+    for (uint32_t i = 0; i < r; i += PART) {
+        const uint32_t count = r - i < PART ? r - i : PART;
+        vqi_simvq_basis_part(part, q->form.seed, r, code, i, count);
+        add(x, part, count, q->map + (size_t)i * d, d);
+    }
+}
+
+static vq_status simvq_dequantize(float *x, const vq_quantizer *base, const uint32_t *codes,
+                                  size_t n, const vq_quantize_opts *opts)
+{
+    const simvq_quantizer *q = (const simvq_quantizer *)base;
+    const size_t d = q->form.dim;
+    if (q->effective) {
+        const float *codewords = vq_codebook_codewords(q->effective);
+        for (size_t i = 0; i < n; i++)
+            memcpy(x + i * d, codewords + codes[i] * d, d * sizeof *x);
+        return VQ_OK;
+    }
+    const int threads = vqi_threads(opts->threads, worth(n, q->form.basis_dim, q->form.dim));
+#pragma omp parallel for schedule(static) num_threads(threads)
     for (size_t i = 0; i < n; i++)
-        memcpy(x + i * d, codewords + codes[i] * d, d * sizeof *x);
+        decode(x + i * d, q, codes[i]);
     return VQ_OK;
 }
 

@@ -7,9 +7,8 @@
  * die.
  *
  * The basis is made from a seed, so a model is the map: 64 KiB for 262,144 codewords of 128 floats, where the
- * codewords take 128 MiB. A quantizer of the kind "simvq" makes its codewords when it is created and searches
- * them as a flat codebook: the same speed and memory, and the codes are exactly those of vq/codebook.h for c_k, each
- * computed in float32 as ((b_j + q_1 W_1j) + q_2 W_2j) + ... Decoding gives these same vectors.
+ * codewords take 128 MiB. The codes are exactly those of vq/codebook.h for c_k, each computed in float32 as
+ * ((b_j + q_1 W_1j) + q_2 W_2j) + ... Decoding gives these same vectors. vq_simvq_search says how they are found.
  *
  * On features that do not change, k-means has the lower error: it moves every codeword where it is best, and SimVQ has
  * only a map to choose. SimVQ is for codebooks that are trained together with an encoder (vq/simvq_learn.h), and
@@ -55,8 +54,24 @@ typedef struct vq_simvq_form {
 VQ_API void vq_simvq_basis(float *rows, uint64_t seed, uint32_t basis_dim, uint32_t first,
                            size_t count);
 
+/** How a quantizer of kind "simvq" finds its codes. The codes and decoded vectors are the same. */
+typedef enum vq_simvq_search {
+    /** By the basis if K x d is at least 2^22, r at most d, and the map such that this is fast; else by codewords. */
+    VQ_SIMVQ_SEARCH_AUTO = 0,
+    /**
+     * Transform the vector, search the basis, and keep the norms of the codewords alone. Memory: what the fastest filter of
+     * this processor reads of K x r elements (2 to 4 bytes for each, 7 if it has several), and 8 bytes for each codeword; twice that
+     * for a moment when it is made. About as fast as by codewords, or d / r times faster. Decoding makes codewords:
+     * r x d multiplications for each vector. vq_quantizer_codebook() gives NULL.
+     */
+    VQ_SIMVQ_SEARCH_BASIS = 1,
+    /** Make all codewords and search them as a flat codebook, with its memory and speed. Decoding copies. */
+    VQ_SIMVQ_SEARCH_CODEWORDS = 2
+} vq_simvq_search;
+
 /**
- * Make a quantizer of kind "simvq".
+ * Make a quantizer of kind "simvq", with the search VQ_SIMVQ_SEARCH_AUTO; so does vq_quantizer_load(). Those that
+ * training makes have codewords.
  * @param[out] out  owned by the caller, free with vq_quantizer_free().
  * @param      map  W, r x d, row-major, finite; copied.
  * @param      bias b, d, finite; copied. NULL = none.
@@ -68,6 +83,16 @@ VQ_API vq_status vq_simvq_create(vq_quantizer **out, const vq_simvq_form *form, 
 
 /** @return VQ_OK, or VQ_E_ARG if the quantizer is of another kind. */
 VQ_API vq_status vq_simvq_get_form(vq_simvq_form *out, const vq_quantizer *simvq);
+/**
+ * The same quantizer with another search.
+ * @param[out] out    owned by the caller.
+ * @param      search VQ_SIMVQ_SEARCH_BASIS becomes _CODEWORDS where a map is too large for it: codewords beyond 2^60.
+ * @return VQ_OK; VQ_E_ARG (another kind; no such search); VQ_E_NOMEM.
+ */
+VQ_API vq_status vq_simvq_search_as(vq_quantizer **out, const vq_quantizer *simvq,
+                                    vq_simvq_search search);
+/** @return _BASIS or _CODEWORDS; _AUTO if the quantizer is of another kind. */
+VQ_API vq_simvq_search vq_simvq_get_search(const vq_quantizer *simvq);
 /** @return W, r x d, borrowed; NULL if the quantizer is of another kind. */
 VQ_API const float *vq_simvq_map(const vq_quantizer *simvq);
 /** @return b, d, borrowed; NULL if there is none. */
@@ -126,7 +151,8 @@ VQ_API vq_status vq_simvq_train(vq_quantizer **out, vq_kmeans_report *report, co
 
 /**
  * One such step from statistics, so that shards, processes or machines fit one map together: each adds its rows
- * to statistics made for vq_quantizer_codebook(simvq, 0), all are merged, and this is the next quantizer.
+ * to statistics made for vq_quantizer_codebook(simvq, 0), all are merged, and this is the next quantizer. One that
+ * was loaded may have no codebook: vq_simvq_search_as() gives one that has.
  * @param[out] out   owned by the caller; of the same form, with a bias if `simvq` has one.
  * @param      ridge as in vq_simvq_train_opts.
  * @return VQ_OK; VQ_E_ARG (another kind; statistics of another shape or metric, or of no rows; the ridge);

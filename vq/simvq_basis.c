@@ -4,7 +4,7 @@
 #include <stdint.h>
 
 #include "vq/philox_internal.h"
-#include "vq/simvq.h"
+#include "vq/simvq_internal.h"
 
 static uint32_t heads(uint32_t flips)
 {
@@ -25,10 +25,17 @@ static float element(uint64_t seed, uint32_t row, uint32_t column, double scale)
     return (float)((double)sum * scale);
 }
 
-void vq_simvq_basis(float *rows, uint64_t seed, uint32_t basis_dim, uint32_t first, size_t count)
+void vqi_simvq_basis_part(float *part, uint64_t seed, uint32_t basis_dim, uint32_t row,
+                          uint32_t first, uint32_t count)
 {
     const double scale = sqrt(12.0 / basis_dim) / 17.0 * 0x1p-32;
+    for (uint32_t i = 0; i < count; i++)
+        part[i] = element(seed, row, first + i, scale);
+}
+
+void vq_simvq_basis(float *rows, uint64_t seed, uint32_t basis_dim, uint32_t first, size_t count)
+{
     for (size_t j = 0; j < count; j++)
-        for (uint32_t i = 0; i < basis_dim; i++)
-            rows[j * basis_dim + i] = element(seed, first + (uint32_t)j, i, scale);
+        vqi_simvq_basis_part(rows + j * basis_dim, seed, basis_dim, first + (uint32_t)j, 0,
+                             basis_dim);
 }

@@ -23,7 +23,7 @@ vq_status vq_simvq_begin(vq_quantizer **out, const vq_simvq_form *form, int no_b
     float *bias = no_bias ? NULL : vqi_alloc(own.dim, sizeof *bias);
     if (map && (bias || no_bias)) {
         vqi_simvq_start_uniform(map, bias, own.basis_dim, own.dim, own.seed);
-        status = vq_simvq_create(out, &own, map, bias);
+        status = vqi_simvq_create(out, &own, map, bias, VQ_SIMVQ_SEARCH_CODEWORDS);
     } else {
         status = vqi_fail_nomem((unsigned long long)own.basis_dim * own.dim * sizeof *map);
     }

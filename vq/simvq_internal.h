@@ -18,6 +18,18 @@ vq_status vqi_simvq_check(vq_simvq_form *own, const vq_simvq_form *form);
 void vqi_simvq_apply(float *codewords, const float *basis, size_t count, const float *map,
                      const float *bias, uint32_t r, uint32_t d, int threads);
 
+/** The same on the caller's thread alone. */
+void vqi_simvq_rows(float *codewords, const float *basis, size_t count, const float *map,
+                    const float *bias, uint32_t r, uint32_t d);
+
+/** Elements of one basis row: `count` from `first` on. */
+void vqi_simvq_basis_part(float *part, uint64_t seed, uint32_t basis_dim, uint32_t row,
+                          uint32_t first, uint32_t count);
+
+/** As vq_simvq_create(), with the search that is asked for. */
+vq_status vqi_simvq_create(vq_quantizer **out, const vq_simvq_form *form, const float *map,
+                           const float *bias, vq_simvq_search search);
+
 /** All K codewords of a form, whose basis is made piece by piece. @return VQ_OK or VQ_E_NOMEM. */
 vq_status vqi_simvq_codewords(float *codewords, const vq_simvq_form *form, const float *map,
                               const float *bias);

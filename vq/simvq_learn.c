@@ -423,7 +423,8 @@ vq_status vq_simvq_learner_snapshot(vq_quantizer **out, const vq_simvq_learner *
 {
     *out = NULL;
     if (l->seeded && !l->basis.gradient && !(l->opts.shrinkage > 0))
-        return vq_simvq_create(out, &l->form, l->map.value, l->bias.value);
+        return vqi_simvq_create(out, &l->form, l->map.value, l->bias.value,
+                                VQ_SIMVQ_SEARCH_CODEWORDS);
     vq_codebook *codebook;
     vq_status status = vq_codebook_create(&codebook, l->codewords, l->form.k, l->form.dim,
                                           VQ_METRIC_EUCLIDEAN, VQ_DTYPE_F32);

@@ -198,7 +198,8 @@ static void go_beyond(float *values, float *move, const float *from, size_t coun
 static vq_status iterate(vq_quantizer **best, vq_kmeans_report *report, training *t)
 {
     vq_kmeans_stats *stats = NULL, *next_stats = NULL;
-    vq_status status = vq_simvq_create(best, &t->form, t->map, t->bias);
+    vq_status status =
+        vqi_simvq_create(best, &t->form, t->map, t->bias, VQ_SIMVQ_SEARCH_CODEWORDS);
     if (!status)
         status = make_stats(&stats, t, *best);
     if (!status)
@@ -225,7 +226,8 @@ static vq_status iterate(vq_quantizer **best, vq_kmeans_report *report, training
         if (!status && t->bias)
             go_beyond(t->bias, t->move + count, vq_simvq_bias(*best), d, step);
         if (!status)
-            status = vq_simvq_create(&next, &t->form, t->map, t->bias);
+            status =
+                vqi_simvq_create(&next, &t->form, t->map, t->bias, VQ_SIMVQ_SEARCH_CODEWORDS);
         if (!status)
             status = assign(&after, next_stats, t, next);
         if (status || !(after < before)) {
@@ -381,7 +383,7 @@ vq_status vq_simvq_update(vq_quantizer **out, const vq_quantizer *simvq,
             vqi_simvq_solve(t.map, t.bias, &t.solver, t.basis, t.weight, t.sum, ridge, threads);
     }
     if (!status)
-        status = vq_simvq_create(out, &t.form, t.map, t.bias);
+        status = vqi_simvq_create(out, &t.form, t.map, t.bias, VQ_SIMVQ_SEARCH_CODEWORDS);
     clear(&t);
     return status;
 }
@@ -397,14 +399,16 @@ vq_status vq_simvq_shrink(vq_codebook **out, const vq_quantizer *simvq,
     if (!(t >= 0))
         return vqi_fail(VQ_E_ARG, "a shrinkage of %g rows (0 or more)", t);
     const size_t k = form.k, d = form.dim;
-    const float *centre = vq_codebook_codewords(vq_quantizer_codebook(simvq, 0));
-    float *codewords = vqi_alloc(k * d, sizeof *codewords); /* such a codebook exists */
+    size_t count;
+    float *codewords = vqi_mul(&count, k, d) ? vqi_alloc(count, sizeof *codewords) : NULL;
     if (!codewords)
-        return vqi_fail_nomem(k * d * sizeof *codewords);
-    for (size_t c = 0; c < k; c++) {
+        return vqi_fail_nomem((unsigned long long)k * d * sizeof *codewords);
+    vq_status made =
+        vqi_simvq_codewords(codewords, &form, vq_simvq_map(simvq), vq_simvq_bias(simvq));
+    for (size_t c = 0; c < k && !made; c++) {
         const double weight = vqi_stats_weight(stats, (uint32_t)c), share = weight / (weight + t);
         for (size_t j = 0; j < d; j++) {
-            const double from = (double)centre[c * d + j];
+            const double from = (double)codewords[c * d + j];
             const double mean = weight > 0 ? vqi_exact_value(stats->sum + c * d + j, k * d,
                                                              &stats->sum_grid, stats->limbs) /
                                                  weight
@@ -412,8 +416,9 @@ vq_status vq_simvq_shrink(vq_codebook **out, const vq_quantizer *simvq,
             codewords[c * d + j] = (float)(weight > 0 ? from + share * (mean - from) : from);
         }
     }
-    const vq_status made =
-        vq_codebook_create(out, codewords, form.k, form.dim, VQ_METRIC_EUCLIDEAN, VQ_DTYPE_F32);
+    if (!made)
+        made =
+            vq_codebook_create(out, codewords, form.k, form.dim, VQ_METRIC_EUCLIDEAN, VQ_DTYPE_F32);
     vqi_free(codewords);
     return made;
 }
