@@ -4,7 +4,7 @@
  *
  *     bench_simvq joint PIXELS PICTURES TRAINING CODEBOOK K SEED STEPS BATCH
  *     bench_simvq fixed PIXELS PICTURES N K SEED STEPS
- *     bench_simvq encode K D N MODEL
+ *     bench_simvq encode K D R N MODEL
  *
  * PIXELS holds PICTURES pictures of 512 x 512 x 3 bytes.
  */
@@ -81,7 +81,7 @@ int main(int argc, char **argv)
         return joint(argc, argv);
     if (argc == 8 && !strcmp(argv[1], "fixed"))
         return fixed(argc, argv);
-    if (argc == 6 && !strcmp(argv[1], "encode"))
+    if (argc == 7 && !strcmp(argv[1], "encode"))
         return encode(argc, argv);
     fprintf(stderr, "use: bench_simvq joint|fixed|encode ... (see bench_simvq.c)\n");
     return 1;

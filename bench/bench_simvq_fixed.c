@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SimVQ on features that do not change, by gradient steps and in closed form, with k-means beside it; and the
- * size and speed of large SimVQ codebooks. */
+/* SimVQ on features that do not change, by gradient steps and in closed form, with k-means beside it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bench_simvq.h"
-#include "io/file.h"
-#include "io/safetensors.h"
 
 enum { PATCH = 4, D = PATCH * PATCH * 3, MOST = 1 << 16 };
 
@@ -155,75 +152,5 @@ int fixed(int argc, char **argv)
     free(all.pixels);
     free(x);
     free(t);
-    return 0;
-}
-
-/* A map that is not the identity, and what a model of it is: its bytes, and its codes beside a flat codebook's. */
-int encode(int argc, char **argv)
-{
-    (void)argc;
-    const uint32_t k = (uint32_t)strtoul(argv[2], NULL, 10),
-                   d = (uint32_t)strtoul(argv[3], NULL, 10);
-    const size_t n = strtoull(argv[4], NULL, 10);
-    enum { ROUNDS = 5 };
-    const vq_simvq_form form = {sizeof form, k, d, 0, 1};
-    vq_quantizer *made, *simvq, *flat;
-    vq_tensors *tensors;
-    vq_bytes bytes = {0};
-    vq_codebook *codebook;
-    check(vq_simvq_begin(&made, &form, 0));
-    check(vq_tensors_create(&tensors));
-    check(vq_quantizer_save(tensors, made, ""));
-    check(vq_safetensors_serialize(&bytes, tensors));
-    check(vq_file_write(argv[5], bytes.data, bytes.size, NULL));
-    vq_tensors_free(tensors);
-    check(vq_safetensors_read(&tensors, argv[5], NULL));
-    double start = now();
-    check(vq_quantizer_load(&simvq, tensors, "", NULL));
-    const double loading = now() - start;
-    start = now();
-    check(vq_codebook_create(&codebook, vq_codebook_codewords(vq_quantizer_codebook(made, 0)), k, d,
-                             VQ_METRIC_EUCLIDEAN, VQ_DTYPE_F32));
-    const double flat_loading = now() - start;
-    vq_quantizer_free(made);
-    check(vq_quantizer_from_codebook(&flat, codebook));
-
-    float *x = room(n * d), *decoded = room(n * d), *expected = room(n * d);
-    uint32_t *codes = malloc(n * sizeof *codes), *others = malloc(n * sizeof *others);
-    vqi_random random = vqi_random_from(2);
-    for (size_t i = 0; i < n * d; i++) { /* near random codewords, as latents are */
-        const uint32_t code = (uint32_t)((i / d * 2654435761u) % k);
-        x[i] = vq_codebook_codewords(codebook)[(size_t)code * d + i % d] +
-               0.05f * (float)(vqi_random_uniform(&random) - 0.5);
-    }
-    double best = 1e300, flat_best = 1e300;
-    for (int round = 0; round < ROUNDS; round++) {
-        start = now();
-        check(vq_quantize(codes, simvq, x, n, NULL));
-        const double middle = now();
-        check(vq_quantize(others, flat, x, n, NULL));
-        const double end = now();
-        best = middle - start < best ? middle - start : best;
-        flat_best = end - middle < flat_best ? end - middle : flat_best;
-    }
-    check(vq_dequantize(decoded, simvq, codes, n, NULL));
-    vq_lookup_forward(expected, vq_codebook_codewords(codebook), others, n, d);
-    if (memcmp(codes, others, n * sizeof *codes) != 0 ||
-        memcmp(decoded, expected, n * d * sizeof *decoded) != 0) {
-        fprintf(stderr, "bench_simvq: SimVQ and the flat codebook differ\n");
-        return 1;
-    }
-    printf("{\"bytes\": %zu, \"loading\": %.4f, \"flat_loading\": %.4f, \"seconds\": %.6f, "
-           "\"flat_seconds\": %.6f}\n",
-           bytes.size, loading, flat_loading, best, flat_best);
-    vq_bytes_clear(&bytes);
-    vq_tensors_free(tensors);
-    vq_quantizer_free(simvq);
-    vq_quantizer_free(flat);
-    free(x);
-    free(decoded);
-    free(expected);
-    free(codes);
-    free(others);
     return 0;
 }

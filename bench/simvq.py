@@ -13,7 +13,9 @@ the lowest reconstruction error), best_variant_use, error_vs_best_other (its rec
 that are not ours), closed_form_time_ratio (time of the closed form over that of gradient
 steps, from the same start to within 1 % of where these end: Adam with the published rates and batches of 4096) and
 closed_form_time_ratio_tuned (the same for the best of three learning rates 30 to 300 times as high),
-encode_time_vs_flat, model_bytes.
+encode_time_vs_flat and memory_vs_flat (SimVQ searched by its basis, over the flat codebook of its codewords; the memory is what
+libvq holds once the quantizer is made), decode_vectors_per_second, model_bytes, and the same with _quarter_basis for a basis
+of d / 4 dimensions.
 """
 import concurrent.futures
 import json
@@ -129,13 +131,23 @@ def fixed(program, pixels, pictures, quick):
 
 def encode(program, folder, quick):
     k, d, n = (16384, 128, 4096) if quick else (262144, 128, 2048)
-    said = say(program, "encode", k, d, n, pathlib.Path(folder, "simvq.safetensors"))[0]
-    table = ["", f"encoding: K = {k}, d = {d}, {n} vectors, on all threads",
-             f"model file {said['bytes']} bytes; made ready in {said['loading']:.2f} s (the flat codebook in "
-             f"{said['flat_loading']:.2f} s)",
-             f"{1e6 * said['seconds'] / n:.1f} us per vector; the flat codebook {1e6 * said['flat_seconds'] / n:.1f} us, the "
-             "same codes; encoded and decoded exactly"]
-    return {"encode_time_vs_flat": said["seconds"] / said["flat_seconds"], "model_bytes": said["bytes"]}, table
+    figures, table = {}, []
+    for r in (d, d // 4):
+        said = say(program, "encode", k, d, r, n, pathlib.Path(folder, "simvq.safetensors"))[0]
+        flat, basis = said["flat"], said["basis"]
+        table += ["", f"encoding: K = {k}, d = {d}, a basis of {r} dimensions, {n} vectors, on all threads; the model is "
+                      f"{said['model']} bytes; the same codes and vectors",
+                  f"{'search':<34} {'us/vector':>10} {'decoding':>10} {'MiB':>8} {'at most':>8} {'ready in s':>10}"]
+        for name, what in (("basis", "by the basis"), ("codewords", "by the codewords"), ("flat", "flat codebook")):
+            way = said[name]
+            table.append(f"{what:<34} {1e6 * way['seconds'] / n:10.1f} {1e6 * way['decoding'] / n:10.2f} "
+                         f"{way['bytes'] / 2**20:8.1f} {way['most'] / 2**20:8.1f} {way['loading']:10.2f}")
+        suffix = "" if r == d else "_quarter_basis"
+        figures["encode_time_vs_flat" + suffix] = basis["seconds"] / flat["seconds"]
+        figures["memory_vs_flat" + suffix] = basis["bytes"] / flat["bytes"]
+        figures["decode_vectors_per_second" + suffix] = n / basis["decoding"]
+        figures["model_bytes" + suffix] = said["model"]
+    return figures, table
 
 
 def run(build, data, quick):

@@ -7,7 +7,10 @@
 
 #include "vq/simvq_internal.h"
 
-enum { MADE = 16, PART = 64 }; /* codewords that a scan makes at once, and elements of a basis row */
+enum {
+    MADE = 16,
+    PART = 64
+}; /* codewords that a scan makes at once, and elements of a basis row */
 
 typedef double vec4d __attribute__((vector_size(32)));
 typedef float vec4f __attribute__((vector_size(16)));
@@ -70,8 +73,8 @@ double vqi_mapped_error(const vq_codebook *codebook, double norm, double read)
 {
     const vqi_mapped *m = codebook->mapped;
     const double r = codebook->d, d = m->d, longest = codebook->filter_norm * (1 + 0x1p-20);
-    const double of_row = 0x1p-24 * (1 + 0x1p-19) * read + 2 * d * 0x1p-53 * m->map_norm * norm +
-                          (r + 1) * 0x1p-149;
+    const double of_row =
+        0x1p-24 * (1 + 0x1p-19) * read + 2 * d * 0x1p-53 * m->map_norm * norm + (r + 1) * 0x1p-149;
     return longest * of_row + norm * m->codeword_error;
 }
 

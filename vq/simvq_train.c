@@ -198,8 +198,7 @@ static void go_beyond(float *values, float *move, const float *from, size_t coun
 static vq_status iterate(vq_quantizer **best, vq_kmeans_report *report, training *t)
 {
     vq_kmeans_stats *stats = NULL, *next_stats = NULL;
-    vq_status status =
-        vqi_simvq_create(best, &t->form, t->map, t->bias, VQ_SIMVQ_SEARCH_CODEWORDS);
+    vq_status status = vqi_simvq_create(best, &t->form, t->map, t->bias, VQ_SIMVQ_SEARCH_CODEWORDS);
     if (!status)
         status = make_stats(&stats, t, *best);
     if (!status)
@@ -226,8 +225,7 @@ static vq_status iterate(vq_quantizer **best, vq_kmeans_report *report, training
         if (!status && t->bias)
             go_beyond(t->bias, t->move + count, vq_simvq_bias(*best), d, step);
         if (!status)
-            status =
-                vqi_simvq_create(&next, &t->form, t->map, t->bias, VQ_SIMVQ_SEARCH_CODEWORDS);
+            status = vqi_simvq_create(&next, &t->form, t->map, t->bias, VQ_SIMVQ_SEARCH_CODEWORDS);
         if (!status)
             status = assign(&after, next_stats, t, next);
         if (status || !(after < before)) {

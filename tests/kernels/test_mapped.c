@@ -223,7 +223,8 @@ static void maps_that_it_cannot_serve(void **state)
         w[i * 5] = 1e19f; /* squares would come too near to overflow */
     assert_ok(vqi_mapped_create(&mapped, &form, w, NULL, 0));
     assert_null(mapped);
-    for (int i = 0; i < 4; i++) { /* small beside the bias: rounding moves codewords as far as the map does */
+    for (int i = 0; i < 4;
+         i++) { /* small beside the bias: rounding moves codewords as far as the map does */
         w[i * 5] = 1;
         bias[i] = 1e7f;
     }
