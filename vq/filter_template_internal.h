@@ -380,6 +380,45 @@ static void score_lanes(float (*scores)[4], const vqi_lane *lanes, size_t count,
     }
 }
 
+typedef double dvec __attribute__((vector_size(4 * LANES)));
+typedef float half_vec __attribute__((vector_size(2 * LANES)));
+typedef double dvec_unaligned __attribute__((vector_size(4 * LANES), aligned(8), may_alias));
+typedef float half_unaligned __attribute__((vector_size(2 * LANES), aligned(4), may_alias));
+
+enum { DOUBLES = LANES / 2, MAP_COLUMNS = 2 /* of y at once */ };
+
+static void map_rows(float *y, const double *x, size_t rows, const float *map, size_t r, size_t d)
+{
+    for (size_t i = 0; i < r; i += MAP_COLUMNS) {
+        const float *w[MAP_COLUMNS] = {map + i * d, map + (i + 1 < r ? i + 1 : i) * d};
+        dvec sums[MAP_COLUMNS][VQI_MAP_ROWS] = {{{0}}};
+        size_t j = 0;
+        for (; j + DOUBLES <= d; j += DOUBLES) {
+            dvec v[MAP_COLUMNS];
+#pragma GCC unroll 2
+            for (int c = 0; c < MAP_COLUMNS; c++)
+                v[c] =
+                    __builtin_convertvector((half_vec) * (const half_unaligned *)(w[c] + j), dvec);
+#pragma GCC unroll 4
+            for (int n = 0; n < VQI_MAP_ROWS; n++) {
+                const dvec e = (dvec) * (const dvec_unaligned *)(x + (size_t)n * d + j);
+#pragma GCC unroll 2
+                for (int c = 0; c < MAP_COLUMNS; c++)
+                    sums[c][n] += v[c] * e;
+            }
+        }
+        for (size_t c = 0; c < MAP_COLUMNS && i + c < r; c++)
+            for (size_t n = 0; n < rows; n++) {
+                double sum = 0;
+                for (int l = 0; l < DOUBLES; l++)
+                    sum += sums[c][n][l];
+                for (size_t rest = j; rest < d; rest++)
+                    sum += (double)w[c][rest] * x[n * d + rest];
+                y[n * r + i + c] = (float)sum;
+            }
+    }
+}
+
 const vqi_float_ops OPS = {
     .filter = {.name = "float32", .strip = 24, .peaks = peaks_of},
     .centre = centre,
@@ -387,4 +426,5 @@ const vqi_float_ops OPS = {
     .find_maxima = find_maxima,
     .find_lanes = find_lanes,
     .score_lanes = score_lanes,
+    .map_rows = map_rows,
 };

@@ -12,61 +12,54 @@ enum {
     PART = 64
 }; /* codewords that a scan makes at once, and elements of a basis row */
 
-typedef double vec4d __attribute__((vector_size(32)));
-typedef float vec4f __attribute__((vector_size(16)));
-typedef float vec4f_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
-
 size_t vqi_mapped_room(const vq_codebook *codebook)
 {
     const size_t r = codebook->d, d = codebook->mapped->d;
-    const size_t group = VQI_GROUP * r, scan = MADE * (r + d); /* which is more than 4 r, and 2 d */
+    const size_t group = VQI_GROUP * r, scan = MADE * (r + d); /* rows take 8 d of that */
     return ((group > scan ? group : scan) * sizeof(float) + 63) / 64 * 64;
 }
 
-/* W_i x' in double, where the products are exact. */
-static double product(const float *map, const double *x, size_t d)
+/* x' of some rows, in double. @return 1 if every |x'|^2 is finite. */
+static int centre(double *centred, float *row_square, const float *x, size_t rows,
+                  const vqi_mapped *m)
 {
-    vec4d sums[2] = {{0}, {0}};
-    size_t j = 0;
-    for (; j + 8 <= d; j += 8)
-        for (size_t h = 0; h < 2; h++) {
-            const vec4f w = *(const vec4f_unaligned *)(map + j + 4 * h);
-            vec4d v;
-            memcpy(&v, x + j + 4 * h, sizeof v);
-            sums[h] += __builtin_convertvector(w, vec4d) * v;
-        }
-    const vec4d both = sums[0] + sums[1];
-    double sum = (both[0] + both[1]) + (both[2] + both[3]);
-    for (; j < d; j++)
-        sum += (double)map[j] * x[j];
-    return sum;
-}
-
-int vqi_mapped_rows(vqi_block *block, float *row_square, const float *x,
-                    const vq_codebook *codebook, float *room)
-{
-    const vqi_mapped *m = codebook->mapped;
-    const size_t r = codebook->d, d = m->d;
-    double *centred = (void *)room;
-    float bad = 0;
-    for (size_t n = 0; n < block->rows; n++, x += d) {
-        double square = 0, own = 0;
-        for (size_t j = 0; j < d; j++) {
+    float bad = 0; /* 0 * finite is 0; 0 * NaN and 0 * infinity are NaN, which stays */
+    for (size_t n = 0; n < rows; n++, x += m->d, centred += m->d) {
+        double square = 0;
+        for (size_t j = 0; j < m->d; j++) {
             const float t = m->bias ? x[j] - m->bias[j] : x[j];
             centred[j] = (double)t;
             square += centred[j] * centred[j];
         }
         row_square[n] = (float)square;
         bad += row_square[n] * 0.0f;
+    }
+    return bad == 0;
+}
+
+int vqi_mapped_rows(vqi_block *block, float *row_square, const float *x,
+                    const vq_codebook *codebook, const vqi_float_ops *ops, float *room)
+{
+    const vqi_mapped *m = codebook->mapped;
+    const size_t r = codebook->d, d = m->d;
+    double *centred = (void *)room;
+    int finite = 1;
+    memset(centred, 0, VQI_MAP_ROWS * d * sizeof *centred);
+    for (size_t n = 0; n < block->rows; n += VQI_MAP_ROWS) {
+        const size_t rows = block->rows - n < VQI_MAP_ROWS ? block->rows - n : VQI_MAP_ROWS;
+        finite &= centre(centred, row_square + n, x + n * d, rows, m);
+        ops->map_rows(block->centred + n * r, centred, rows, m->map, r, d);
+    }
+    for (size_t n = 0; n < block->rows; n++) {
+        double square = 0;
         for (size_t i = 0; i < r; i++) {
-            const float y = (float)product(m->map + i * d, centred, d);
-            block->centred[n * r + i] = y;
-            own += (double)y * (double)y;
+            const double y = (double)block->centred[n * r + i];
+            square += y * y;
         }
-        block->square[n] = (float)own;
+        block->square[n] = (float)square;
     }
     memset(block->centred + block->rows * r, 0, VQI_LANES * sizeof *block->centred);
-    return bad == 0;
+    return finite;
 }
 
 double vqi_mapped_error(const vq_codebook *codebook, double norm, double read)

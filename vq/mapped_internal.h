@@ -40,7 +40,7 @@ vq_status vqi_mapped_create(vq_codebook **out, const vq_simvq_form *form, const 
 size_t vqi_mapped_room(const vq_codebook *codebook);
 /** y and |y|^2 as the centred rows of a block, and row_square = |x'|^2. @return 1 if every |x'|^2 is finite. */
 int vqi_mapped_rows(vqi_block *block, float *row_square, const float *x,
-                    const vq_codebook *codebook, float *room);
+                    const vq_codebook *codebook, const vqi_float_ops *ops, float *room);
 /** T of nearest_shortlist.c, for rows with |x'| = norm and |y| = read. */
 double vqi_mapped_error(const vq_codebook *codebook, double norm, double read);
 /** One group of basis rows as the float32 filter reads it. */

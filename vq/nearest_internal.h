@@ -17,6 +17,7 @@ enum {
         96, /* rows that a filter takes at once: the codebook is read once for all of them */
     VQI_CHUNK =
         16, /* groups between two looks at the peaks, which then still lie in the level-2 cache */
+    VQI_MAP_ROWS = 4,
     VQI_SHORT_FEW = 4, /* codewords among which the contract decides for a short row */
     VQI_ROW_LANES = VQI_CHUNK * VQI_LANES, /* of a row in a chunk, at most */
     VQI_ROW_STRIDE =
@@ -133,6 +134,9 @@ typedef struct vqi_float_ops {
     /* scores[i][j] = s at the place lanes[i].place + 16 j. */
     void (*score_lanes)(float (*scores)[4], const vqi_lane *lanes, size_t count,
                         const vqi_block *block, const vq_codebook *codebook);
+    /* y = W x of up to VQI_MAP_ROWS rows, added up in double, at most d additions deep, and rounded: rows x r. x always has
+     * VQI_MAP_ROWS rows of d, W is r x d. */
+    void (*map_rows)(float *y, const double *x, size_t rows, const float *map, size_t r, size_t d);
 } vqi_float_ops;
 
 extern const vqi_float_ops vqi_float_portable;

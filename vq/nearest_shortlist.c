@@ -267,9 +267,9 @@ vqi_shortlist *vqi_shortlist_begin(void *scratch, const vq_codebook *codebook,
     list->wanted = wanted;
     list->kept_room = kept_room(wanted);
     list->scored = list->waiting = 0;
-    const int finite =
-        codebook->mapped ? vqi_mapped_rows(&list->block, list->row_square, x, codebook, list->room)
-                         : list->ops->centre(&list->block, x, codebook);
+    const int finite = codebook->mapped ? vqi_mapped_rows(&list->block, list->row_square, x,
+                                                          codebook, list->ops, list->room)
+                                        : list->ops->centre(&list->block, x, codebook);
     if (!finite && !kernels->contract->all_finite(x, rows * vqi_row_dim(codebook)))
         return NULL;
     clear_large_rows(&list->block, codebook->d);

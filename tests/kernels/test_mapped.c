@@ -82,8 +82,10 @@ static size_t check_map(const vq_simvq_form *form, const map *m, family kind, ui
     }
     size_t searches = 0;
     for (size_t made = 0; made < COUNT(masks); made++) {
-        vq_cpu_set_mask(masks[made]);
         vq_codebook *mapped;
+        vq_cpu_set_mask(masks[made]);
+        if (vq_cpu_flags() != masks[made])
+            continue;
         assert_ok(vqi_mapped_create(&mapped, form, m->map, m->bias, 0));
         for (size_t s = 0; mapped && s < COUNT(masks); s++) {
             vq_cpu_set_mask(masks[s]);
@@ -119,7 +121,7 @@ static void codes_and_scores_are_those_of_the_codewords(void **state)
 static void bounds_hold_on_hard_maps(void **state)
 {
     (void)state;
-    static const vq_simvq_form form[] = {{0, 300, 6, 4, 1}, {0, 1200, 16, 16, 2}};
+    static const vq_simvq_form form[] = {{0, 300, 6, 4, 1}, {0, 600, 16, 16, 2}};
     uint64_t seed = 5;
     for (size_t f = 0; f < COUNT(form); f++)
         for (family kind = GAUSSIAN; kind < TOO_LARGE; kind++)

@@ -54,6 +54,27 @@ static void test_basis_known(void **state)
     }
 }
 
+/* Any number of columns, however many of them are made at once. */
+static void test_basis_of_any_width(void **state)
+{
+    (void)state;
+    for (uint32_t r = 1; r < 40; r++) {
+        float row[40];
+        vq_simvq_basis(row, 0x123456789abcdef0, r, 4294967295u, 1);
+        for (uint32_t i = 0; i < r; i++) {
+            const vqi_philox p =
+                vqi_philox4x32((vqi_philox){{i, 4294967295u, 0, 0}}, 0x123456789abcdef0);
+            int64_t heads = 0;
+            for (int w = 0; w < 3; w++)
+                for (int bit = 0; bit < 32; bit++)
+                    heads += p.word[w] >> bit & 1;
+            const double sum =
+                (double)(heads - 48) * 4294967296.0 + (double)p.word[3] - 2147483648.0;
+            assert_true(row[i] == (float)(sum * (sqrt(12.0 / r) / 17.0 * 0x1p-32)));
+        }
+    }
+}
+
 /* N(0, 1/r): moments, the tail beyond 2 sigma, and elements that do not know each other. */
 static void test_basis_is_gaussian(void **state)
 {
@@ -314,6 +335,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_philox),
         cmocka_unit_test(test_basis_known),
+        cmocka_unit_test(test_basis_of_any_width),
         cmocka_unit_test(test_basis_is_gaussian),
         cmocka_unit_test(test_codewords),
         cmocka_unit_test(test_round_trip),
