@@ -5,7 +5,7 @@
 #include "simvq_support.h"
 #include "vq/simvq_learn.h"
 
-enum { R = 8 };
+enum { R = 8, ROWS = 600 };
 
 static vq_quantizer *as(const vq_quantizer *q, vq_simvq_search search)
 {
@@ -56,22 +56,23 @@ static void test_same_codes_and_vectors(void **state)
         vq_quantizer *kept = as(q, VQ_SIMVQ_SEARCH_CODEWORDS),
                      *basis = as(kept, VQ_SIMVQ_SEARCH_BASIS);
         const size_t d = cases[c].d;
-        uint32_t *codes = malloc(N * sizeof *codes), *expected = malloc(N * sizeof *expected);
-        float *decoded = malloc(N * d * sizeof *decoded), *should = malloc(N * d * sizeof *should);
+        uint32_t *codes = malloc(ROWS * sizeof *codes), *expected = malloc(ROWS * sizeof *expected);
+        float *decoded = malloc(ROWS * d * sizeof *decoded),
+              *should = malloc(ROWS * d * sizeof *should);
         assert_true(codes && expected && decoded && should);
         assert_non_null(vq_quantizer_codebook(kept, 0));
         assert_null(vq_quantizer_codebook(basis, 0));
-        assert_ok(vq_quantize(expected, kept, x, N, NULL));
-        assert_ok(vq_quantize(codes, basis, x, N, NULL));
-        assert_memory_equal(codes, expected, N * sizeof *codes);
-        for (uint32_t i = 0; i < N; i++)
+        assert_ok(vq_quantize(expected, kept, x, ROWS, NULL));
+        assert_ok(vq_quantize(codes, basis, x, ROWS, NULL));
+        assert_memory_equal(codes, expected, ROWS * sizeof *codes);
+        for (uint32_t i = 0; i < ROWS; i++)
             codes[i] = i % cases[c].k;
-        assert_ok(vq_dequantize(should, kept, codes, N, NULL));
-        assert_ok(vq_dequantize(decoded, basis, codes, N, NULL));
-        assert_memory_equal(decoded, should, N * d * sizeof *decoded);
-        assert_ok(vq_quantize(expected, kept, decoded, N, NULL));
-        assert_ok(vq_quantize(codes, basis, decoded, N, NULL));
-        assert_memory_equal(codes, expected, N * sizeof *codes);
+        assert_ok(vq_dequantize(should, kept, codes, ROWS, NULL));
+        assert_ok(vq_dequantize(decoded, basis, codes, ROWS, NULL));
+        assert_memory_equal(decoded, should, ROWS * d * sizeof *decoded);
+        assert_ok(vq_quantize(expected, kept, decoded, ROWS, NULL));
+        assert_ok(vq_quantize(codes, basis, decoded, ROWS, NULL));
+        assert_memory_equal(codes, expected, ROWS * sizeof *codes);
         vq_quantizer_free(q);
         vq_quantizer_free(kept);
         vq_quantizer_free(basis);
@@ -115,9 +116,9 @@ static void test_which(void **state)
     } cases[] = {
         {1 << 15, 128, 4, 0, VQ_SIMVQ_SEARCH_BASIS},
         {(1 << 15) - 1, 128, 4, 0, VQ_SIMVQ_SEARCH_CODEWORDS},
-        {1 << 20, 4, 4, 0, VQ_SIMVQ_SEARCH_BASIS},
-        {1 << 20, 4, 5, 0, VQ_SIMVQ_SEARCH_CODEWORDS},
-        {1 << 20, 4, 4, 1e7f,
+        {1 << 18, 16, 4, 0, VQ_SIMVQ_SEARCH_BASIS},
+        {1 << 18, 16, 17, 0, VQ_SIMVQ_SEARCH_CODEWORDS},
+        {1 << 18, 16, 4, 1e7f,
          VQ_SIMVQ_SEARCH_CODEWORDS}, /* rounding moves them as far as the map */
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
