@@ -204,6 +204,22 @@ static int shortlist_rows(const search *s, means *use, uint32_t *codes, float *s
     return 1;
 }
 
+/* The contract's scores of the codes of up to VQI_BLOCK rows. */
+static void score_codes(float *scores, const search *s, const float *x, const uint32_t *codes,
+                        size_t count)
+{
+    const size_t d = s->codebook->d;
+    const float *rows[VQI_BLOCK], *codewords[VQI_BLOCK];
+    for (size_t r = 0; r < count; r++) {
+        rows[r] = x + r * d;
+        codewords[r] = s->codebook->codewords + codes[r] * d;
+    }
+    if (s->codebook->metric == VQ_METRIC_EUCLIDEAN)
+        s->kernels.contract->pair_distances(scores, rows, codewords, count, d);
+    for (size_t r = 0; s->codebook->metric != VQ_METRIC_EUCLIDEAN && r < count; r++)
+        s->kernels.contract->dots(scores + r, rows[r], codewords[r], 1, d);
+}
+
 /* One block of short rows: those that their own search leaves open go to a shortlist. */
 static int search_short(const search *s, means *use, size_t begin, size_t count, void *scratch)
 {
@@ -219,10 +235,8 @@ static int search_short(const search *s, means *use, size_t begin, size_t count,
         return 0;
     for (size_t i = 0; i < left; i++)
         codes[open[i]] = open_codes[i];
-    const int euclidean = s->codebook->metric == VQ_METRIC_EUCLIDEAN;
-    for (size_t r = 0; s->scores && r < count; r++)
-        (euclidean ? s->kernels.contract->distances : s->kernels.contract->dots)(
-            s->scores + begin + r, x + r * d, s->codebook->codewords + codes[r] * d, 1, d);
+    if (s->scores)
+        score_codes(s->scores + begin, s, x, codes, count);
     return 1;
 }
 
