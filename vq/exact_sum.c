@@ -78,6 +78,29 @@ double vqi_exact_value(const int64_t *limb, size_t stride, const vqi_exact_grid 
     return value * grid->unit[limbs - 1];
 }
 
+/* One column. The bits of the magic numbers are added along and taken away at the end: integers wrap round. */
+static inline __attribute__((always_inline)) void
+add_column(int64_t *limb, size_t stride, const vqi_exact_grid *grid, const float *column,
+           const uint32_t *order, size_t count, uint32_t d, const float *weights, const int limbs)
+{
+    const double coarse = grid->magic[0], middle = grid->magic[1], fine = grid->magic[2];
+    uint64_t sum[VQI_EXACT_LIMBS] = {0};
+    for (size_t o = 0; o < count; o++) {
+        double value = (double)column[(size_t)order[o] * d];
+        if (weights)
+            value *= (double)weights[order[o]];
+        const double first = value + coarse;
+        sum[0] += bits_of(first);
+        value -= first - coarse;
+        const double second = value + middle;
+        sum[1] += bits_of(second);
+        if (limbs == 3)
+            sum[2] += bits_of(value - (second - middle) + fine);
+    }
+    for (int i = 0; i < limbs; i++)
+        limb[(size_t)i * stride] += (int64_t)(sum[i] - (uint64_t)count * bits_of(grid->magic[i]));
+}
+
 /* The columns from j on, fewer than a register holds. */
 static void add_tail(int64_t *limb, size_t stride, const vqi_exact_grid *grid, const float *rows,
                      const uint32_t *order, size_t count, uint32_t d, const float *weights,
@@ -91,7 +114,12 @@ static void add_tail(int64_t *limb, size_t stride, const vqi_exact_grid *grid, c
     }
 }
 
-enum { GROUP = 4, AHEAD = 4 }; /* registers of columns; rows to fetch from memory ahead */
+enum {
+    GROUP = 4, /* registers of columns */
+    AHEAD = 4, /* rows to fetch from memory ahead, ... */
+    SHORT_ROW = 32,
+    AHEAD_SHORT = 4 * AHEAD /* ... which takes as long as adding more short rows */
+};
 
 #define JOIN(a, b)   a##b
 #define CONCAT(a, b) JOIN(a, b)

@@ -38,17 +38,20 @@ INLINE void NAME(add_columns)(int64_t *limb, size_t stride, const vqi_exact_grid
 {
     const DOUBLES magic[3] = {grid->magic[0] - (DOUBLES){0}, grid->magic[1] - (DOUBLES){0},
                               grid->magic[2] - (DOUBLES){0}};
+    const size_t ahead = d < SHORT_ROW ? AHEAD_SHORT : AHEAD;
     INTEGERS sum0[3] = {{0}}, sum1[3] = {{0}}, sum2[3] = {{0}}, sum3[3] = {{0}};
     for (size_t o = 0; o < count; o++) {
         const float *row = rows + (size_t)order[o] * d;
         const double weight = weights ? (double)weights[order[o]] : 1;
-        const float *soon = rows + (size_t)order[o + AHEAD < count ? o + AHEAD : o] * d;
+        const float *soon = rows + (size_t)order[o + ahead < count ? o + ahead : o] * d;
         for (int line = 0; line < group * LANES; line += 16) /* floats of a cache line */
             __builtin_prefetch(soon + line);
         NAME(add_register)(sum0, magic, row, weight, weights != NULL, limbs);
         if (group == 1)
             continue;
         NAME(add_register)(sum1, magic, row + LANES, weight, weights != NULL, limbs);
+        if (group == 2)
+            continue;
         NAME(add_register)(sum2, magic, row + 2 * LANES, weight, weights != NULL, limbs);
         NAME(add_register)(sum3, magic, row + 3 * LANES, weight, weights != NULL, limbs);
     }
@@ -73,9 +76,14 @@ INLINE void NAME(add_rows)(int64_t *limb, size_t stride, const vqi_exact_grid *g
     for (; d - j >= GROUP * LANES; j += GROUP * LANES)
         NAME(add_columns)
     (limb + j, stride, grid, rows + j, order, count, d, weights, limbs, GROUP);
+    for (; d - j >= 2 * LANES; j += 2 * LANES)
+        NAME(add_columns)(limb + j, stride, grid, rows + j, order, count, d, weights, limbs, 2);
     for (; d - j >= LANES; j += LANES)
         NAME(add_columns)(limb + j, stride, grid, rows + j, order, count, d, weights, limbs, 1);
-    add_tail(limb, stride, grid, rows, order, count, d, weights, limbs, j);
+    if (d - j == 1)
+        add_column(limb + j, stride, grid, rows + j, order, count, d, weights, limbs);
+    else
+        add_tail(limb, stride, grid, rows, order, count, d, weights, limbs, j);
 }
 
 /* With and without weights are two loops, so that the common one does not multiply. */

@@ -76,29 +76,38 @@ static bool can_be_served(const vq_kmeans_stats *stats, const float *row)
     return serves;
 }
 
-/* The errors of a cell's rows, and the worst of them. */
+/* The errors and the weights of a cell's rows. */
 static void add_errors(vq_kmeans_stats *stats, uint32_t cell, const vqi_assign *a,
+                       const float *weights)
+{
+    const size_t k = stats->form.k;
+    const uint32_t *order = a->order + a->first[cell],
+                   members = a->first[cell + 1] - a->first[cell];
+    vqi_exact_rows_kernel(VQI_EXACT_LIMBS)(stats->cost + cell, k, &stats->cost_grid, a->errors,
+                                           order, members, 1, weights);
+    for (uint32_t o = 0; stats->weight && o < members; o++)
+        vqi_exact_add(stats->weight + cell, k, &stats->weight_grid, VQI_EXACT_LIMBS,
+                      weights ? (double)weights[order[o]] : 1);
+}
+
+/* The worst error of a cell's rows. */
+static void find_worst(vq_kmeans_stats *stats, uint32_t cell, const vqi_assign *a,
                        const float *rows, uint64_t number, const float *weights)
 {
-    const size_t k = stats->form.k, d = stats->form.d;
+    const size_t d = stats->form.d;
     float worst = stats->worst[cell];
     uint64_t lowest = stats->number[cell];
     const float *worst_row = NULL;
     for (uint32_t o = a->first[cell]; o < a->first[cell + 1]; o++) {
         const size_t i = a->order[o];
-        const float error = a->errors[i], weight = weights ? weights[i] : 1;
-        vqi_exact_add(stats->cost + cell, k, &stats->cost_grid, VQI_EXACT_LIMBS,
-                      (double)weight * (double)error);
-        if (stats->weight)
-            vqi_exact_add(stats->weight + cell, k, &stats->weight_grid, VQI_EXACT_LIMBS,
-                          (double)weight);
+        const float error = a->errors[i];
         if (!(error > 0) || error < worst || (!(error > worst) && number + i >= lowest) ||
             !can_be_served(stats, rows + i * d))
             continue;
         worst = error;
         lowest = number + i;
         worst_row = rows + i * d;
-        stats->worst_mass[cell] = weight;
+        stats->worst_mass[cell] = weights ? weights[i] : 1;
     }
     if (worst_row) {
         stats->worst[cell] = worst;
@@ -145,7 +154,8 @@ static vq_status add_to_cells(vq_kmeans_stats *stats, vqi_assign *a, const float
         stats->rows[c] += members;
         add_rows(stats->sum + (size_t)c * d, (size_t)k * d, &stats->sum_grid, rows,
                  a->order + first, members, d, weights);
-        add_errors(stats, c, a, rows, number, weights);
+        add_errors(stats, c, a, weights);
+        find_worst(stats, c, a, rows, number, weights);
         if (a->repair)
             vqi_repair_add(a->repair, c, a, rows, weights);
     }
