@@ -58,6 +58,7 @@ struct vq_codebook {
      * |a.b| <= sqrt(sum a^2 w) sqrt(sum b^2 / w). */
     float *weight, *inverse_weight; /* d: w, largest 1, and 1 / w */
     float *group_norm, widest_norm; /* of each group the largest sqrt(sum c'^2 / w), and of all */
+    float largest_element;          /* of a c', without its sign */
     double coarse_norm;             /* not below |c'| as any of the forms tells it */
 
     struct vqi_short_codebook *few; /* see short_internal.h; NULL where it does not serve */
@@ -72,12 +73,13 @@ typedef struct vqi_ranked {
 
 /* The steps of vqi_codebook_prepare(). */
 
-/** Count the places and make the arrays that all filters need, centre and group_norm zeroed. */
+/** Count the places and make the arrays that all filters need but groups, centre and group_norm zeroed. */
 vq_status vqi_codebook_make_room(vq_codebook *codebook);
-/** Fill in order and start. @param places k, which it sorts. */
+vq_status vqi_codebook_make_groups(vq_codebook *codebook);
+/** Fill in order, start, and group_norm for weights of 1. @param places k, which it sorts. */
 void vqi_codebook_set_places(vq_codebook *codebook, vqi_ranked *places);
-/** From groups and norms the coarse forms that this processor reads, and their bounds. */
-vq_status vqi_codebook_fill_forms(vq_codebook *codebook);
+/** The coarse forms that this processor reads, and their bounds. If mapped, group_norm and largest_element are known. */
+vq_status vqi_codebook_make_forms(vq_codebook *codebook);
 
 /** Fill in all that follows `codewords`. @return VQ_OK or VQ_E_NOMEM; what was made is freed with the codebook. */
 vq_status vqi_codebook_prepare(vq_codebook *codebook);

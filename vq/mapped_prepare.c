@@ -33,15 +33,15 @@ static double distance(const float *codeword, const float *bias, size_t d)
     return sum;
 }
 
-/* Make each codeword once, to measure it; *largest becomes the largest |c'|. @return the first that is not finite, or K. */
-static uint32_t measure(double *largest, vqi_ranked *places, float *rooms,
-                        const vq_codebook *codebook, int threads)
+/* Make each codeword once, to measure it: largest_norm and largest_element too. @return the first that is not finite, or K. */
+static uint32_t measure(vq_codebook *codebook, vqi_ranked *places, float *rooms, int threads)
 {
     const vqi_mapped *m = codebook->mapped;
     const size_t k = codebook->k, r = codebook->d, d = m->d, pieces = (k + PIECE - 1) / PIECE;
     uint32_t bad = codebook->k;
     double most = 0;
-#pragma omp parallel num_threads(threads) reduction(min : bad) reduction(max : most)
+    float element = 0;
+#pragma omp parallel num_threads(threads) reduction(min : bad) reduction(max : most, element)
     {
         float *basis = rooms + (size_t)omp_get_thread_num() * PIECE * (r + d),
               *codewords = basis + PIECE * r;
@@ -50,6 +50,8 @@ static uint32_t measure(double *largest, vqi_ranked *places, float *rooms,
             const size_t first = p * PIECE, count = k - first < PIECE ? k - first : PIECE;
             vq_simvq_basis(basis, m->seed, (uint32_t)r, (uint32_t)first, count);
             vqi_simvq_rows(codewords, basis, count, m->map, m->bias, (uint32_t)r, (uint32_t)d);
+            for (size_t i = 0; i < count * r; i++)
+                element = fmaxf(element, fabsf(basis[i]));
             for (size_t j = 0; j < count; j++) {
                 const uint32_t code = (uint32_t)(first + j);
                 const double square = distance(codewords + j * d, m->bias, d);
@@ -60,7 +62,8 @@ static uint32_t measure(double *largest, vqi_ranked *places, float *rooms,
             }
         }
     }
-    *largest = sqrt(most);
+    codebook->largest_norm = sqrt(most);
+    codebook->largest_element = element;
     return bad;
 }
 
@@ -76,7 +79,7 @@ static vq_status find_places(vq_codebook *codebook)
     if (!places || !rooms)
         status = vqi_fail_nomem(k * sizeof *places + (unsigned long long)threads * PIECE * each);
     if (!status) {
-        const uint32_t bad = measure(&codebook->largest_norm, places, rooms, codebook, threads);
+        const uint32_t bad = measure(codebook, places, rooms, threads);
         if (bad < k)
             status = vqi_fail(VQ_E_NONFINITE, "codeword %u holds a NaN or an infinity", bad);
     }
@@ -127,13 +130,13 @@ static vq_status prepare(vq_codebook *codebook, int good, int *served)
     *served = find_bounds(codebook) > good;
     if (!*served)
         return VQ_OK;
-    fill_groups(codebook);
-    status = vqi_codebook_fill_forms(codebook);
-    /* What a coarse filter reads is enough: where it tells too little apart, groups are made again. */
-    if (!status && vqi_nearest_kernels(codebook, VQI_BLOCK).coarse) {
-        vqi_free(codebook->groups);
-        codebook->groups = NULL;
-    }
+    status = vqi_codebook_make_forms(codebook);
+    /* What a coarse filter reads is enough: where that tells too little apart, groups are made when they are read. */
+    if (status || vqi_nearest_kernels(codebook, VQI_BLOCK).coarse)
+        return status;
+    status = vqi_codebook_make_groups(codebook);
+    if (!status)
+        fill_groups(codebook);
     return status;
 }
 

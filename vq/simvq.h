@@ -60,8 +60,7 @@ typedef enum vq_simvq_search {
     VQ_SIMVQ_SEARCH_AUTO = 0,
     /**
      * Transform the vector, search the basis, and keep the norms of the codewords alone. Memory: what the fastest filter of
-     * this processor reads of K x r elements (2 to 4 bytes for each, 7 if it has several), and 8 bytes for each codeword; twice that
-     * for a moment when it is made. About as fast as by codewords, or d / r times faster. Decoding makes codewords:
+     * this processor reads of K x r elements (2 to 5 bytes for each), and 8 bytes for each codeword. About as fast as by codewords, or d / r times faster. Decoding makes codewords:
      * r x d multiplications for each vector. vq_quantizer_codebook() gives NULL.
      */
     VQ_SIMVQ_SEARCH_BASIS = 1,
