@@ -3,6 +3,9 @@
 #include "rvq/product.h"
 
 #include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "rvq/parts_internal.h"
 #include "rvq/product_internal.h"
@@ -14,6 +17,8 @@ typedef struct product_quantizer {
     vqi_parts parts;
     uint32_t begin[VQ_MAX_LEVELS]; /* of the slice of each part */
     uint32_t widest;
+    int flat;            /* 1 = all parts are: level p is that of part p */
+    uint32_t flat_width; /* of all parts, if they are; 0 = widths differ */
 } product_quantizer;
 
 /* Decoding takes so many floats of a slice and so many codes at once, on the stack. */
@@ -95,21 +100,63 @@ static void clear_slice(float *x, const vq_quantizer *q, size_t begin, size_t wi
         memset(x + i * q->dim + begin, 0, width * sizeof *x);
 }
 
-/* Rows of a flat part: each its codeword. The usual widths with a copy of a size that the compiler knows. */
-static void copy_codewords(float *x, size_t d, const vq_quantizer *part, const uint32_t *codes,
-                           uint32_t levels, size_t count)
+/* From so many bytes on, what is decoded leaves the caches anyway: it need not be read before it is written. */
+#define STREAM_FROM ((size_t)8 << 20)
+
+/* `width` floats, past the caches if `stream`: then `to` is aligned to 16 bytes and width a multiple of 4. */
+static inline __attribute__((always_inline)) void put_codeword(float *to, const float *codeword,
+                                                               const size_t width, int stream)
 {
-    const float *codewords = vq_codebook_codewords(vq_quantizer_codebook(part, 0));
-    const size_t width = part->dim;
-    if (width == 8)
-        for (size_t i = 0; i < count; i++)
-            memcpy(x + i * d, codewords + (size_t)codes[i * levels] * 8, 8 * sizeof *x);
-    else if (width == 16)
-        for (size_t i = 0; i < count; i++)
-            memcpy(x + i * d, codewords + (size_t)codes[i * levels] * 16, 16 * sizeof *x);
+#if defined(__SSE2__)
+    for (size_t i = 0; stream && i < width; i += 4)
+        _mm_stream_ps(to + i, _mm_loadu_ps(codeword + i));
+    if (stream)
+        return;
+#endif
+    (void)stream;
+    memcpy(to, codeword, width * sizeof *to);
+}
+
+/* Parts of which each is flat: a row is a codeword of each, zeros where the levels end. `width` is that of all parts,
+ * 0 = each its own. */
+static inline __attribute__((always_inline)) void copy_rows(float *x, const product_quantizer *own,
+                                                            const uint32_t *codes, uint32_t levels,
+                                                            size_t count, const size_t width,
+                                                            const int stream)
+{
+    const float *codewords[VQ_MAX_LEVELS];
+    const size_t d = own->parts.base.dim;
+    for (uint32_t p = 0; p < levels; p++)
+        codewords[p] = vq_codebook_codewords(vq_quantizer_codebook(own->parts.part[p], 0));
+    const size_t end = levels < own->parts.count ? own->begin[levels] : d;
+    for (size_t i = 0; i < count; i++, x += d, codes += levels) {
+        for (uint32_t p = 0; p < levels; p++) {
+            const size_t size = width ? width : own->parts.part[p]->dim;
+            put_codeword(x + (width ? p * width : own->begin[p]), codewords[p] + codes[p] * size,
+                         size, stream);
+        }
+        memset(x + end, 0, (d - end) * sizeof *x);
+    }
+#if defined(__SSE2__)
+    if (stream) /* other threads may look as soon as this one says that it is done */
+        _mm_sfence();
+#endif
+}
+
+/* The usual widths with copies of a size that the compiler knows. */
+static void copy_codewords(float *x, const product_quantizer *own, const uint32_t *codes,
+                           uint32_t levels, size_t count, int stream)
+{
+    if (own->flat_width == 8 && stream)
+        copy_rows(x, own, codes, levels, count, 8, 1);
+    else if (own->flat_width == 8)
+        copy_rows(x, own, codes, levels, count, 8, 0);
+    else if (own->flat_width == 16 && stream)
+        copy_rows(x, own, codes, levels, count, 16, 1);
+    else if (own->flat_width == 16)
+        copy_rows(x, own, codes, levels, count, 16, 0);
     else
-        for (size_t i = 0; i < count; i++)
-            memcpy(x + i * d, codewords + codes[i * levels] * width, width * sizeof *x);
+        copy_rows(x, own, codes, levels, count, 0, 0);
 }
 
 /* Rows of one part: through the stack where some fit there, or one by one to where they belong. */
@@ -126,10 +173,6 @@ static vq_status dequantize_part(float *x, const vq_quantizer *q, uint32_t p, co
     inner.levels = vqi_parts_levels(&own->parts, p, opts->levels);
     if (!inner.levels) {
         clear_slice(x, q, begin, width, count);
-        return VQ_OK;
-    }
-    if (part->kind == &vqi_flat_kind) { /* level 0 of its part comes in the first round */
-        copy_codewords(x + begin, d, part, codes + p, opts->levels, count);
         return VQ_OK;
     }
     const size_t fit = STACK_FLOATS / width, step = fit > STACK_ROWS ? STACK_ROWS : fit ? fit : 1;
@@ -153,11 +196,16 @@ static vq_status product_dequantize(float *x, const vq_quantizer *q, const uint3
     const product_quantizer *own = (const product_quantizer *)q;
     const size_t blocks = (n + ROWS - 1) / ROWS;
     const int threads = vqi_threads(opts->threads, n / 1024 + 1);
+    /* Rows of codewords of 8 or 16 floats are aligned if the first is. */
+    const int stream = (uintptr_t)x % 16 == 0 && n * q->dim * sizeof *x >= STREAM_FROM;
     int worst = VQ_OK;
 #pragma omp parallel for schedule(static) num_threads(threads) reduction(max : worst)
     for (size_t b = 0; b < blocks; b++) {
         const size_t first = b * ROWS, count = n - first < ROWS ? n - first : ROWS;
-        for (uint32_t p = 0; p < own->parts.count; p++) {
+        if (own->flat)
+            copy_codewords(x + first * q->dim, own, codes + first * opts->levels, opts->levels,
+                           count, stream);
+        for (uint32_t p = 0; !own->flat && p < own->parts.count; p++) {
             const int status = (int)dequantize_part(x + first * q->dim, q, p,
                                                     codes + first * opts->levels, count, opts);
             worst = status > worst ? status : worst;
@@ -193,6 +241,8 @@ vq_status vq_product_create(vq_quantizer **out, vq_quantizer *const *parts, uint
         return vqi_fail_nomem(sizeof *q);
     q->parts.base = (vq_quantizer){&vqi_product_kind, (uint32_t)dim, 0};
     q->parts.count = count;
+    q->flat = 1;
+    q->flat_width = parts[0]->dim;
     uint32_t begin = 0;
     for (uint32_t p = 0; p < count; p++) {
         q->parts.part[p] = parts[p];
@@ -200,6 +250,8 @@ vq_status vq_product_create(vq_quantizer **out, vq_quantizer *const *parts, uint
         begin += parts[p]->dim;
         q->parts.base.levels += parts[p]->levels;
         q->widest = parts[p]->dim > q->widest ? parts[p]->dim : q->widest;
+        q->flat &= parts[p]->kind == &vqi_flat_kind;
+        q->flat_width = parts[p]->dim == parts[0]->dim ? q->flat_width : 0;
     }
     order_levels(&q->parts);
     *out = &q->parts.base;

@@ -8,6 +8,7 @@
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 #include "vq/options_internal.h"
+#include "vq/parallel_internal.h"
 #include "vq/quantizer_internal.h"
 
 void vq_quantizer_free(vq_quantizer *quantizer)
@@ -128,13 +129,34 @@ vq_status vq_quantize(uint32_t *codes, const vq_quantizer *quantizer, const floa
     return status;
 }
 
-static vq_status check_codes(const vq_quantizer *q, const uint32_t *codes, size_t n,
-                             uint32_t levels)
+/* Whether all codes of some rows are below the K of their levels; no early end, so that it vectorises. */
+static int codes_fit(const uint32_t *codes, size_t rows, const uint32_t *k, uint32_t levels)
 {
+    uint32_t wrong = 0;
+    for (size_t i = 0; i < rows; i++, codes += levels)
+#pragma omp simd reduction(| : wrong)
+        for (uint32_t l = 0; l < levels; l++)
+            wrong |= codes[l] >= k[l];
+    return !wrong;
+}
+
+static vq_status check_codes(const vq_quantizer *q, const uint32_t *codes, size_t n,
+                             uint32_t levels, int threads)
+{
+    enum { ROWS = 512 };
+    const size_t blocks = (n + ROWS - 1) / ROWS;
+    const int some = vqi_threads(threads, n * levels / 65536 + 1);
     uint32_t k[VQ_MAX_LEVELS];
+    size_t bad = blocks;
     for (uint32_t l = 0; l < levels; l++)
         k[l] = q->kind->k(q, l);
-    for (size_t i = 0; i < n; i++)
+#pragma omp parallel for schedule(static) num_threads(some) reduction(min : bad) if (some > 1)
+    for (size_t b = 0; b < blocks; b++) {
+        const size_t rows = n - b * ROWS < ROWS ? n - b * ROWS : ROWS;
+        if (!codes_fit(codes + b * ROWS * levels, rows, k, levels))
+            bad = b < bad ? b : bad;
+    }
+    for (size_t i = bad * ROWS; i < n; i++)
         for (uint32_t l = 0; l < levels; l++)
             if (codes[i * levels + l] >= k[l])
                 return vqi_fail(VQ_E_RANGE, "row %zu, level %u: code %u is not below K = %u", i, l,
@@ -149,7 +171,7 @@ vq_status vq_dequantize(float *x, const vq_quantizer *quantizer, const uint32_t 
     vq_status status = resolve(&own, opts, quantizer);
     if (status || !n)
         return status;
-    status = check_codes(quantizer, codes, n, own.levels);
+    status = check_codes(quantizer, codes, n, own.levels, own.threads);
     if (status)
         return status;
     return quantizer->kind->dequantize(x, quantizer, codes, n, &own);

@@ -80,6 +80,74 @@ static void test_slices(void **state)
     free(expected);
 }
 
+/* Rows of codewords: n x levels codes, `off` floats beyond an aligned place, with guards around them. */
+static void check_copies(const vq_quantizer *q, size_t n, uint32_t levels, size_t off)
+{
+    enum { GUARD = 16 };
+    const size_t d = vq_quantizer_dim(q), floats = n * d;
+    float *room = aligned_alloc(64, (floats + 4 * GUARD) * sizeof *room / 64 * 64),
+          *x = room + GUARD + off;
+    uint32_t *codes = parts_alloc(n * levels, sizeof *codes);
+    uint64_t seed = 9;
+    vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
+    opts.levels = levels;
+    assert_non_null(room);
+    for (size_t i = 0; i < floats + 2 * GUARD + off; i++)
+        room[i] = -77;
+    for (size_t i = 0; i < n * levels; i++)
+        codes[i] = test_random(&seed) % vq_quantizer_k(q, (uint32_t)(i % levels));
+    assert_ok(vq_dequantize(x, q, codes, n, &opts));
+    for (size_t i = 0; i < GUARD; i++)
+        assert_true(x[-1 - (ptrdiff_t)i] == -77 && x[floats + i] == -77);
+    for (size_t i = 0; i < n; i++) {
+        const float *at = x + i * d;
+        for (uint32_t p = 0; p < vq_product_parts(q); p++) {
+            const uint32_t width = vq_quantizer_dim(vq_product_part(q, p));
+            static const float zeros[16];
+            const float *codeword = p < levels
+                                        ? vq_codebook_codewords(vq_quantizer_codebook(q, p)) +
+                                              (size_t)codes[i * levels + p] * width
+                                        : zeros;
+            assert_memory_equal(at, codeword, width * sizeof *at);
+            at += width;
+        }
+    }
+    /* One code of a late row too large: named, and refused whatever the threads. */
+    codes[(n - 1) * levels + levels - 1] = vq_quantizer_k(q, levels - 1);
+    for (int threads = 1; threads <= 3; threads++) {
+        char row[32];
+        snprintf(row, sizeof row, "row %zu, level %u", n - 1, levels - 1);
+        opts.threads = threads;
+        assert_status(VQ_E_RANGE, vq_dequantize(x, q, codes, n, &opts));
+        assert_non_null(strstr(vq_last_error(), row));
+    }
+    free(codes);
+    free(room);
+}
+
+/* Slices of flat parts: of the usual widths and of others, few rows and more than the caches hold, prefixes of levels. */
+static void test_flat_slices(void **state)
+{
+    (void)state;
+    static const uint32_t widths[][3] = {
+        {8, 8, 8}, {16, 16, 16}, {3, 5, 8}, {16, 16, 8}, {4, 4, 4}};
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
+        vq_quantizer *parts[3], *q;
+        for (uint32_t p = 0; p < 3; p++)
+            parts[p] = parts_stack(widths[w][p], p == 1 ? third_sizes : first_sizes, 1,
+                                   VQ_DTYPE_F32, 11 + p);
+        assert_ok(vq_product_create(&q, parts, 3));
+        for (uint32_t levels = 1; levels <= 3; levels++)
+            for (size_t off = 0; off < 2; off++)
+                check_copies(q, 1001, levels, off);
+        const size_t many = ((size_t)8 << 20) / sizeof(float) / vq_quantizer_dim(q) + 65;
+        check_copies(q, many, 3, 0);
+        check_copies(q, many, 2, 0);
+        check_copies(q, many, 3, 1);
+        vq_quantizer_free(q);
+    }
+}
+
 static void test_contract(void **state)
 {
     (void)state;
@@ -386,10 +454,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_levels_in_rounds), cmocka_unit_test(test_slices),
-        cmocka_unit_test(test_contract),         cmocka_unit_test(test_wide_slices),
-        cmocka_unit_test(test_bad_parts),        cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_training),         cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_bad_training),     cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_flat_slices),      cmocka_unit_test(test_contract),
+        cmocka_unit_test(test_wide_slices),      cmocka_unit_test(test_bad_parts),
+        cmocka_unit_test(test_bad_files),        cmocka_unit_test(test_training),
+        cmocka_unit_test(test_resume),           cmocka_unit_test(test_bad_training),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
