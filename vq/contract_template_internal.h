@@ -20,6 +20,18 @@ typedef float vec8_unaligned __attribute__((vector_size(32), aligned(4), may_ali
 
 #define LOAD8(p) ((vec8) * (const vec8_unaligned *)(p))
 
+/* The first `count` (less than 8) floats, and zeros. */
+INLINE void load_some(vec8 *v, const float *p, size_t count)
+{
+#if defined(__AVX2__)
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    *v = (vec8)_mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), lane));
+#else
+    *v = (vec8){0};
+    memcpy(v, p, count * sizeof *p);
+#endif
+}
+
 static int all_finite(const float *x, size_t count)
 {
     /* 0 * finite is 0; 0 * NaN and 0 * infinity are NaN, which stays. */
@@ -81,12 +93,11 @@ INLINE void score(float *scores, const float *x, const float *c, size_t d, const
         }
     }
     if (i < d) { /* the missing elements add +0, which changes no sum that began at +0 */
-        vec8 u = {0};
-        memcpy(&u, x + i, (d - i) * sizeof *x);
+        vec8 u, v;
+        load_some(&u, x + i, d - i);
 #pragma GCC unroll 4
         for (int j = 0; j < count; j++) {
-            vec8 v = {0};
-            memcpy(&v, c + (size_t)j * d + i, (d - i) * sizeof *c);
+            load_some(&v, c + (size_t)j * d + i, d - i);
             add_terms(&p[j], &u, &v, euclidean);
         }
     }
@@ -131,9 +142,9 @@ INLINE void score_pairs(float *scores, const float *const *x, const float *const
             add_terms(&p[j], &u, &v, 1);
         }
     for (int j = 0; i < d && j < 4; j++) {
-        vec8 u = {0}, v = {0};
-        memcpy(&u, x[j] + i, (d - i) * sizeof(float));
-        memcpy(&v, c[j] + i, (d - i) * sizeof(float));
+        vec8 u, v;
+        load_some(&u, x[j] + i, d - i);
+        load_some(&v, c[j] + i, d - i);
         add_terms(&p[j], &u, &v, 1);
     }
     const vec4 four = four_trees(p);
