@@ -129,12 +129,11 @@ vq_status vq_quantize(uint32_t *codes, const vq_quantizer *quantizer, const floa
     return status;
 }
 
-/* Whether all codes of some rows are below the K of their levels; no early end, so that it vectorises. */
+/* Whether all codes of some rows are below the K of their levels; without a branch for each. */
 static int codes_fit(const uint32_t *codes, size_t rows, const uint32_t *k, uint32_t levels)
 {
     uint32_t wrong = 0;
     for (size_t i = 0; i < rows; i++, codes += levels)
-#pragma omp simd reduction(| : wrong)
         for (uint32_t l = 0; l < levels; l++)
             wrong |= codes[l] >= k[l];
     return !wrong;
