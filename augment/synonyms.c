@@ -5,6 +5,7 @@
 #include "augment/augment_internal.h"
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
+#include "vq/simvq_internal.h"
 
 struct vq_synonyms {
     uint32_t levels;
@@ -98,10 +99,12 @@ vq_status vq_synonyms_create(vq_synonyms **out, const vq_quantizer *quantizer, u
     vq_synonyms *s = vqi_calloc(1, sizeof *s);
     if (!s)
         return vqi_fail_nomem(sizeof *s);
-    vq_status status = VQ_OK;
+    vq_quantizer *made;
+    vq_status status = vqi_simvq_with_codewords(&made, &quantizer);
     s->levels = vq_quantizer_levels(quantizer);
     for (uint32_t l = 0; l < s->levels && !status; l++)
         status = find_level(s, quantizer, l, count, threads);
+    vq_quantizer_free(made);
     if (status) {
         vq_synonyms_free(s);
         return status;

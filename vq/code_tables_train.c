@@ -9,6 +9,7 @@
 #include "vq/error_internal.h"
 #include "vq/kmeans.h"
 #include "vq/memory_internal.h"
+#include "vq/simvq_internal.h"
 
 /* More classes at level 0 gain more, since neighbours tell much of brightness, and their contexts are pairs. */
 enum { FIRST_CLASSES = 32, CLASSES = 16, FREQ_TOTAL = 1 << VQI_FREQ_BITS };
@@ -142,9 +143,8 @@ static vq_status make_classes(vqi_code_classes *c, uint32_t level, const vq_code
     return status;
 }
 
-vq_status vq_table_counts_create(vq_table_counts **out, const vq_quantizer *quantizer)
+static vq_status create_counts(vq_table_counts **out, const vq_quantizer *quantizer)
 {
-    *out = NULL;
     const uint32_t levels = vq_quantizer_levels(quantizer);
     for (uint32_t l = 0; l < levels; l++) {
         const uint32_t k = vq_quantizer_k(quantizer, l);
@@ -167,6 +167,17 @@ vq_status vq_table_counts_create(vq_table_counts **out, const vq_quantizer *quan
     }
     *out = counts;
     return VQ_OK;
+}
+
+vq_status vq_table_counts_create(vq_table_counts **out, const vq_quantizer *quantizer)
+{
+    vq_quantizer *made;
+    *out = NULL;
+    vq_status status = vqi_simvq_with_codewords(&made, &quantizer);
+    if (!status)
+        status = create_counts(out, quantizer);
+    vq_quantizer_free(made);
+    return status;
 }
 
 void vq_table_counts_free(vq_table_counts *counts)

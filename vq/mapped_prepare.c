@@ -33,18 +33,64 @@ static double distance(const float *codeword, const float *bias, size_t d)
     return sum;
 }
 
-/* Make each codeword once, to measure it: largest_norm and largest_element too. @return the first that is not finite, or K. */
-static uint32_t measure(vq_codebook *codebook, vqi_ranked *places, float *rooms, int threads)
+/* What the codewords are measured with. */
+typedef struct workbench {
+    vqi_ranked *places;
+    float *transposed; /* W as d x r */
+    float *rooms;      /* of the threads, room_floats() each */
+    int threads;
+} workbench;
+
+static size_t room_floats(size_t r, size_t d)
 {
-    const vqi_mapped *m = codebook->mapped;
+    return PIECE * (r + d) + VQI_MAP_ROWS * (2 * r + d);
+}
+
+/* @return the largest |c - (b + q W)|^2 of some codewords, as q W is when it was added up in double and rounded. */
+static double largest_error(const float *basis, const float *codewords, size_t count,
+                            const vq_codebook *codebook, const vqi_float_ops *ops,
+                            const float *transposed, float *room)
+{
+    const size_t r = codebook->d, d = codebook->mapped->d;
+    const float *bias = codebook->mapped->bias;
+    double *rows = (void *)room, most = 0;
+    float *exact = room + VQI_MAP_ROWS * 2 * r;
+    memset(rows, 0, VQI_MAP_ROWS * r * sizeof *rows);
+    for (size_t j = 0; j < count; j += VQI_MAP_ROWS) {
+        const size_t some = count - j < VQI_MAP_ROWS ? count - j : VQI_MAP_ROWS;
+        for (size_t i = 0; i < some * r; i++)
+            rows[i] = (double)basis[j * r + i];
+        ops->map_rows(exact, rows, some, transposed, d, r);
+        for (size_t n = 0; n < some; n++) {
+            const float *c = codewords + (j + n) * d;
+            double square = 0;
+            for (size_t i = 0; i < d; i++) {
+                const double own = (double)c[i] - (double)(bias ? bias[i] : 0),
+                             error = own - (double)exact[n * d + i];
+                square += error * error;
+            }
+            most = square > most ? square : most;
+        }
+    }
+    return most;
+}
+
+/* Make each codeword once, to measure it: largest_norm, largest_element and codeword_error so far.
+ * @return the first that is not finite, or K. */
+static uint32_t measure(vq_codebook *codebook, const workbench *bench, const vqi_float_ops *ops)
+{
+    vqi_mapped *m = codebook->mapped;
     const size_t k = codebook->k, r = codebook->d, d = m->d, pieces = (k + PIECE - 1) / PIECE;
     uint32_t bad = codebook->k;
-    double most = 0;
+    double most = 0, error = 0;
     float element = 0;
-#pragma omp parallel num_threads(threads) reduction(min : bad) reduction(max : most, element)
+#pragma omp parallel num_threads(bench->threads) reduction(min                                     \
+                                                           : bad)                                  \
+    reduction(max                                                                                  \
+              : most, error, element)
     {
-        float *basis = rooms + (size_t)omp_get_thread_num() * PIECE * (r + d),
-              *codewords = basis + PIECE * r;
+        float *basis = bench->rooms + (size_t)omp_get_thread_num() * room_floats(r, d),
+              *codewords = basis + PIECE * r, *room = codewords + PIECE * d;
 #pragma omp for schedule(static)
         for (size_t p = 0; p < pieces; p++) {
             const size_t first = p * PIECE, count = k - first < PIECE ? k - first : PIECE;
@@ -55,40 +101,49 @@ static uint32_t measure(vq_codebook *codebook, vqi_ranked *places, float *rooms,
             for (size_t j = 0; j < count; j++) {
                 const uint32_t code = (uint32_t)(first + j);
                 const double square = distance(codewords + j * d, m->bias, d);
-                places[code] =
+                bench->places[code] =
                     (vqi_ranked){square_of(basis + j * r, r), (float)(-square / 2), code};
                 most = square > most ? square : most;
                 bad = !isfinite(square) && code < bad ? code : bad;
             }
+            const double of_piece =
+                largest_error(basis, codewords, count, codebook, ops, bench->transposed, room);
+            error = of_piece > error ? of_piece : error;
         }
     }
     codebook->largest_norm = sqrt(most);
     codebook->largest_element = element;
+    m->codeword_error = sqrt(error);
     return bad;
 }
 
 static vq_status find_places(vq_codebook *codebook)
 {
     const vqi_mapped *m = codebook->mapped;
-    const size_t k = codebook->k, each = (size_t)codebook->d + m->d;
-    const double work = (double)k * codebook->d * m->d;
-    const int threads = vqi_threads(0, (size_t)(work / 4e6) + 1);
-    vqi_ranked *places = vqi_alloc(k, sizeof *places);
-    float *rooms = vqi_alloc((size_t)threads * PIECE, each * sizeof *rooms);
+    const size_t k = codebook->k, r = codebook->d, d = m->d;
+    workbench bench = {.threads = vqi_threads(0, (size_t)((double)k * (double)(r * d) / 2e6) + 1)};
+    bench.places = vqi_alloc(k, sizeof *bench.places);
+    bench.transposed = vqi_alloc(d, r * sizeof *bench.transposed);
+    bench.rooms = vqi_alloc((size_t)bench.threads, room_floats(r, d) * sizeof *bench.rooms);
     vq_status status = VQ_OK;
-    if (!places || !rooms)
-        status = vqi_fail_nomem(k * sizeof *places + (unsigned long long)threads * PIECE * each);
+    if (!bench.places || !bench.transposed || !bench.rooms)
+        status = vqi_fail_nomem(k * sizeof *bench.places + (unsigned long long)r * d * 4);
+    for (size_t i = 0; !status && i < r; i++)
+        for (size_t j = 0; j < d; j++)
+            bench.transposed[j * r + i] = m->map[i * d + j];
     if (!status) {
-        const uint32_t bad = measure(codebook, places, rooms, threads);
+        const uint32_t bad =
+            measure(codebook, &bench, vqi_nearest_kernels(codebook, VQI_BLOCK).ops);
         if (bad < k)
             status = vqi_fail(VQ_E_NONFINITE, "codeword %u holds a NaN or an infinity", bad);
     }
     if (!status) {
-        vqi_codebook_set_places(codebook, places);
-        codebook->filter_norm = sqrt(places[k - 1].square);
+        vqi_codebook_set_places(codebook, bench.places);
+        codebook->filter_norm = sqrt(bench.places[k - 1].square);
     }
-    vqi_free(places);
-    vqi_free(rooms);
+    vqi_free(bench.places);
+    vqi_free(bench.transposed);
+    vqi_free(bench.rooms);
     return status;
 }
 
@@ -96,12 +151,13 @@ static vq_status find_places(vq_codebook *codebook)
 static int find_bounds(vq_codebook *codebook)
 {
     vqi_mapped *m = codebook->mapped;
-    const double r = codebook->d, d = m->d, depth = (r + 1) * 0x1p-24;
+    const double r = codebook->d, d = m->d;
     const double longest = codebook->filter_norm * (1 + 0x1p-20);
     m->map_norm = sqrt(square_of(m->map, (size_t)codebook->d * m->d)) * (1 + 0x1p-20);
-    const double bias = m->bias ? sqrt(square_of(m->bias, m->d)) * (1 + 0x1p-20) : 0;
-    m->codeword_error = depth / (1 - depth) * (bias + longest * m->map_norm) * (1 + 0x1p-20) +
-                        r * sqrt(d) * 0x1p-148;
+    /* What was measured, and what rounding took from the q W that it was measured with. */
+    const double measured = m->codeword_error * (1 + 0x1p-20);
+    m->codeword_error = measured + 0x1p-24 * (1 + 0x1p-19) * (codebook->largest_norm + measured) +
+                        2 * r * 0x1p-53 * longest * m->map_norm + sqrt(d) * 0x1p-149;
     if (!(codebook->largest_norm <= VQI_LARGEST_NORM) || r > VQI_MOST_FILTERED ||
         d > VQI_MOST_FILTERED)
         return 0;

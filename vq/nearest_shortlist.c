@@ -25,10 +25,11 @@
  *     |x'|^2 - 2 s, |D - D'| <= u R^2 (2 + u). With 2 (s_b - s_k) = D'_k - D'_b:
  *         s_k >= s_b - M,   M = g(m) / (1 - g(m)) R^2 (1+u)^2 + 2 d 2^-149 + u R^2 (2 + u).
  * (5) Of a mapped codebook (mapped_internal.h) the filters read basis rows q_k, |q_k| <= Q, of r dimensions, and y = W x'.
- *     Here c' = c - b exactly, for the codeword c that the contract sees, and only |c'|^2 is known of it, in double. Its float32
- *     sum has r products and r additions: c' = q W + e, |e| <= e_c = g(r+1) (|b| + Q |W|) + r sqrt(d) 2^-149, by Cauchy and
- *     Schwarz with |W|^2 the sum of the squares. y is added up in double, v = 2^-53, of products that are exact there, and
- *     rounded: |y^ - y| <= u (1 + 2^-20) |y^| + 2 d v |W| |x'| + sqrt(r) 2^-149. So, with x'.c' = y.q + x'.e,
+ *     Here c' = c - b exactly, for the codeword c that the contract sees, and only |c'|^2 is known of it, in double. y is
+ *     added up in double, v = 2^-53, of products that are exact there, and rounded: by Cauchy and Schwarz, with |W|^2 the sum of
+ *     the squares, |y^ - y| <= u (1 + 2^-20) |y^| + 2 d v |W| |x'| + sqrt(r) 2^-149. So is q W when the codewords are made, all of
+ *     them once, to measure what float32 made of each: c' = q W + e, and |e| <= e_c = the largest |c' - (q W)^| + u (1 + 2^-20)
+ *     (C + that) + 2 r v Q |W| + sqrt(d) 2^-149. So, with x'.c' = y.q + x'.e,
  *         |s - (y^.q - |c'|^2 / 2)| <= T = Q |y^ - y| + |x'| e_c,
  *     which E1 and E2 gain, while |y^| Q takes the place of |x'| C in (1), with r for d, and (2) reads y^ and q for x' and c'.
  *     (4) holds as it is, as (x - c) - (x' - c') is what rounding took from x' alone.

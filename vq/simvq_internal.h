@@ -8,6 +8,15 @@
 
 extern const vqi_quantizer_kind vqi_simvq_kind;
 
+/* Of the kind, see quantizer_internal.h. */
+vq_status vqi_simvq_save(vq_tensors *tensors, const vq_quantizer *q, const char *prefix);
+vq_status vqi_simvq_load(vq_quantizer **out, const vq_tensors *tensors, const char *prefix,
+                         const vq_limits *limits);
+
+/** For callers that need codebooks: a SimVQ without codewords is replaced by the same with them, *made, which is the
+ *  caller's; otherwise *made is NULL. @return VQ_OK or VQ_E_NOMEM. */
+vq_status vqi_simvq_with_codewords(vq_quantizer **made, const vq_quantizer **quantizer);
+
 /** Check and resolve: struct_size, k, dim, basis_dim (0 becomes dim). `what` names the caller's struct. */
 vq_status vqi_simvq_check(vq_simvq_form *own, const vq_simvq_form *form);
 

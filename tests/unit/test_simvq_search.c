@@ -2,7 +2,9 @@
 /* The two searches of SimVQ: which one a quantizer has, and that codes, vectors and files are the same. */
 #include <math.h>
 
+#include "augment/augment.h"
 #include "simvq_support.h"
+#include "vq/code_tables.h"
 #include "vq/simvq_learn.h"
 
 enum { R = 8, ROWS = 600 };
@@ -175,6 +177,28 @@ static void test_training_goes_on(void **state)
     free(x);
 }
 
+/* What reads codebooks makes the codewords for itself. */
+static void test_synonyms_and_tables(void **state)
+{
+    (void)state;
+    float *x;
+    vq_quantizer *q = make(&x, 100, D, 3, 1, 0), *basis = as(q, VQ_SIMVQ_SEARCH_BASIS);
+    vq_synonyms *one, *two;
+    vq_table_counts *counts;
+    assert_ok(vq_synonyms_create(&one, q, 3, 0));
+    assert_ok(vq_synonyms_create(&two, basis, 3, 0));
+    for (uint32_t c = 0; c < 100; c++)
+        assert_memory_equal(vq_synonyms_of(one, 0, c), vq_synonyms_of(two, 0, c),
+                            3 * sizeof(uint32_t));
+    vq_synonyms_free(one);
+    vq_synonyms_free(two);
+    assert_ok(vq_table_counts_create(&counts, basis));
+    vq_table_counts_free(counts);
+    vq_quantizer_free(q);
+    vq_quantizer_free(basis);
+    free(x);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -237,6 +261,7 @@ int main(void)
         cmocka_unit_test(test_as_any_quantizer),
         cmocka_unit_test(test_which),
         cmocka_unit_test(test_training_goes_on),
+        cmocka_unit_test(test_synonyms_and_tables),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_no_memory),
     };
