@@ -30,11 +30,11 @@ static inline size_t vqi_row_dim(const vq_codebook *codebook)
  * @param[out] out   freed by vq_codebook_free(). NULL on VQ_OK where its bounds would be worth nothing: the map is too
  *                   large, or has too many dimensions.
  * @param      map, bias stay the caller's, and must stay.
- * @param      good  1 = NULL also where the bounds leave so many codewords open that it would be slow.
+ * @param      fast  1 = NULL also where a trial leaves so many codewords open that it would be slow.
  * @return VQ_OK, VQ_E_NONFINITE (a codeword overflows), VQ_E_NOMEM.
  */
 vq_status vqi_mapped_create(vq_codebook **out, const vq_simvq_form *form, const float *map,
-                            const float *bias, int good);
+                            const float *bias, int fast);
 
 /** @return the bytes of room that the functions below need, a multiple of 64. The room is aligned to 64 bytes. */
 size_t vqi_mapped_room(const vq_codebook *codebook);

@@ -11,8 +11,9 @@
 
 enum { PIECE = 64 }; /* codewords that a thread makes at once */
 
-/* An error of codewords, and of rows, that is worth more than a share of the largest codeword leaves many codewords open. */
-#define LARGEST_SHARE (1.0 / 64)
+/* A trial of so many rows says whether a search is fast: if it leaves more than a lane in so many codewords open, to make
+ * their basis rows takes a quarter of the time of the filter. */
+enum { TRIAL_ROWS = 32, CODEWORDS_PER_LANE = 8192 };
 
 static double square_of(const float *values, size_t count)
 {
@@ -147,7 +148,7 @@ static vq_status find_places(vq_codebook *codebook)
     return status;
 }
 
-/* The bounds of the map. @return 0 if they are worth nothing, 2 if they are good, otherwise 1. */
+/* The bounds of the map. @return 0 if they are worth nothing. */
 static int find_bounds(vq_codebook *codebook)
 {
     vqi_mapped *m = codebook->mapped;
@@ -158,12 +159,8 @@ static int find_bounds(vq_codebook *codebook)
     const double measured = m->codeword_error * (1 + 0x1p-20);
     m->codeword_error = measured + 0x1p-24 * (1 + 0x1p-19) * (codebook->largest_norm + measured) +
                         2 * r * 0x1p-53 * longest * m->map_norm + sqrt(d) * 0x1p-149;
-    if (!(codebook->largest_norm <= VQI_LARGEST_NORM) || r > VQI_MOST_FILTERED ||
-        d > VQI_MOST_FILTERED)
-        return 0;
-    /* A row is at most a codeword away from the nearest, or so; and |y| <= |W| |x'|. */
-    const double share = vqi_mapped_error(codebook, 1, m->map_norm);
-    return share <= LARGEST_SHARE * codebook->largest_norm ? 2 : 1;
+    return codebook->largest_norm <= VQI_LARGEST_NORM && r <= VQI_MOST_FILTERED &&
+           d <= VQI_MOST_FILTERED;
 }
 
 static void fill_groups(vq_codebook *codebook)
@@ -176,17 +173,9 @@ static void fill_groups(vq_codebook *codebook)
         vqi_mapped_group(codebook->groups + g * VQI_GROUP * r, codebook, g);
 }
 
-static vq_status prepare(vq_codebook *codebook, int good, int *served)
+static vq_status make_what_filters_read(vq_codebook *codebook)
 {
-    vq_status status = vqi_codebook_make_room(codebook);
-    if (!status)
-        status = find_places(codebook);
-    if (status)
-        return status;
-    *served = find_bounds(codebook) > good;
-    if (!*served)
-        return VQ_OK;
-    status = vqi_codebook_make_forms(codebook);
+    vq_status status = vqi_codebook_make_forms(codebook);
     /* What a coarse filter reads is enough: where that tells too little apart, groups are made when they are read. */
     if (status || vqi_nearest_kernels(codebook, VQI_BLOCK).coarse)
         return status;
@@ -196,8 +185,62 @@ static vq_status prepare(vq_codebook *codebook, int good, int *served)
     return status;
 }
 
+/* Means of two codewords, which lie where vectors may. @param room r + d floats. */
+static void make_trial_rows(float *x, const vq_codebook *codebook, float *room)
+{
+    const vqi_mapped *m = codebook->mapped;
+    const uint32_t k = codebook->k, r = codebook->d, d = m->d;
+    for (size_t i = 0; i < TRIAL_ROWS; i++) {
+        float *row = x + i * d;
+        memset(row, 0, d * sizeof *row);
+        for (size_t other = 0; other < 2; other++) {
+            const size_t code = (i * k / TRIAL_ROWS + other * (i + 1) * 40503) % k;
+            vq_simvq_basis(room, m->seed, r, (uint32_t)code, 1);
+            vqi_simvq_rows(room + r, room, 1, m->map, m->bias, r, d);
+            for (size_t j = 0; j < d; j++)
+                row[j] += 0.5f * room[r + j];
+        }
+    }
+}
+
+static vq_status find_out(int *fast, const vq_codebook *codebook)
+{
+    const size_t d = codebook->mapped->d, bytes = vqi_shortlist_scratch(codebook, TRIAL_ROWS, 1);
+    const vqi_kernels kernels = vqi_nearest_kernels(codebook, TRIAL_ROWS);
+    float *x = vqi_alloc(TRIAL_ROWS + 1, (codebook->d + d) * sizeof *x);
+    void *scratch = vqi_alloc(bytes, 1);
+    vq_status status = VQ_OK;
+    if (x && scratch) {
+        make_trial_rows(x, codebook, x + TRIAL_ROWS * (codebook->d + d));
+        vqi_shortlist *list =
+            vqi_shortlist_begin(scratch, codebook, &kernels, kernels.coarse, x, TRIAL_ROWS, 1);
+        if (list) /* the rows are finite */
+            vqi_shortlist_search(list, 0, codebook->padded_k / VQI_GROUP);
+        *fast = list && vqi_shortlist_lanes(list) <=
+                            TRIAL_ROWS * (2 + (size_t)codebook->k / CODEWORDS_PER_LANE);
+    } else {
+        status = vqi_fail_nomem(bytes);
+    }
+    vqi_free(x);
+    vqi_free(scratch);
+    return status;
+}
+
+static vq_status prepare(int *served, vq_codebook *codebook, int fast)
+{
+    vq_status status = vqi_codebook_make_room(codebook);
+    *served = 0;
+    if (!status)
+        status = find_places(codebook);
+    if (status || !find_bounds(codebook))
+        return status;
+    *served = 1;
+    status = make_what_filters_read(codebook);
+    return status || !fast ? status : find_out(served, codebook);
+}
+
 vq_status vqi_mapped_create(vq_codebook **out, const vq_simvq_form *form, const float *map,
-                            const float *bias, int good)
+                            const float *bias, int fast)
 {
     *out = NULL;
     vq_codebook *codebook = vqi_calloc(1, sizeof *codebook);
@@ -213,8 +256,8 @@ vq_status vqi_mapped_create(vq_codebook **out, const vq_simvq_form *form, const 
                               .metric = VQ_METRIC_EUCLIDEAN,
                               .storage = VQ_DTYPE_F32,
                               .mapped = mapped};
-    int served = 0;
-    const vq_status status = prepare(codebook, good, &served);
+    int served;
+    const vq_status status = prepare(&served, codebook, fast);
     if (status || !served) {
         vq_codebook_free(codebook);
         return status;

@@ -192,6 +192,8 @@ const vqi_bound *vqi_shortlist_bound(const vqi_shortlist *list);
 void vqi_shortlist_search(vqi_shortlist *list, size_t first, size_t end);
 /** Take up what another shortlist of the same rows found in other groups. */
 void vqi_shortlist_merge(vqi_shortlist *list, const vqi_shortlist *other);
+/** @return how many lanes the filter could not rule out so far, or SIZE_MAX if a row will be scanned. */
+size_t vqi_shortlist_lanes(const vqi_shortlist *list);
 /**
  * The contract decides: rows x wanted codes, best first, and scores (may be NULL).
  * @return how many lanes the filter could not rule out, over all rows: the cost of its coarseness.

@@ -536,6 +536,14 @@ static void decide(uint32_t *codes, float *scores, vqi_shortlist *list, size_t r
     }
 }
 
+size_t vqi_shortlist_lanes(const vqi_shortlist *list)
+{
+    for (size_t r = 0; r < list->block.rows; r++)
+        if (list->count[r] > list->kept_room)
+            return SIZE_MAX;
+    return list->scored;
+}
+
 size_t vqi_shortlist_finish(vqi_shortlist *list, uint32_t *codes, float *scores)
 {
     const vq_codebook *codebook = list->codebook;

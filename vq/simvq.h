@@ -56,12 +56,14 @@ VQ_API void vq_simvq_basis(float *rows, uint64_t seed, uint32_t basis_dim, uint3
 
 /** How a quantizer of kind "simvq" finds its codes. The codes and decoded vectors are the same. */
 typedef enum vq_simvq_search {
-    /** By the basis if K x d is at least 2^22, r at most d, and the map such that this is fast; else by codewords. */
+    /** By the basis if K x d is at least 2^22, K at least 32 d, r at most d, and a trial is fast; else by codewords. A trial is
+     *  slow where few dimensions hold nearly all of the codewords' variance, or the bias is thousands of times as long as they. */
     VQ_SIMVQ_SEARCH_AUTO = 0,
     /**
-     * Transform the vector, search the basis, and keep the norms of the codewords alone. Memory: what the fastest filter of
-     * this processor reads of K x r elements (2 to 5 bytes for each), and 8 bytes for each codeword. About as fast as by codewords, or d / r times faster. Decoding makes codewords:
-     * r x d multiplications for each vector. vq_quantizer_codebook() gives NULL.
+     * Transform the vector and search the basis; keep the norms of the codewords alone. Memory: what the filters of this
+     * processor read of K x r elements (2 to 5 bytes for each; 4 without AVX2), and 8 bytes for each codeword. About as fast
+     * as by codewords where r = d, and faster where r is less. Decoding makes codewords: r x d multiplications for each vector.
+     * vq_quantizer_codebook() gives NULL.
      */
     VQ_SIMVQ_SEARCH_BASIS = 1,
     /** Make all codewords and search them as a flat codebook, with its memory and speed. Decoding copies. */

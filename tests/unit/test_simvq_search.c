@@ -119,6 +119,8 @@ static void test_which(void **state)
         {1 << 15, 128, 4, 0, VQ_SIMVQ_SEARCH_BASIS},
         {(1 << 15) - 1, 128, 4, 0, VQ_SIMVQ_SEARCH_CODEWORDS},
         {1 << 18, 16, 4, 0, VQ_SIMVQ_SEARCH_BASIS},
+        {12799, 400, 4, 0, VQ_SIMVQ_SEARCH_CODEWORDS},
+        {12800, 400, 4, 0, VQ_SIMVQ_SEARCH_BASIS},
         {1 << 18, 16, 17, 0, VQ_SIMVQ_SEARCH_CODEWORDS},
         {1 << 18, 16, 4, 1e7f,
          VQ_SIMVQ_SEARCH_CODEWORDS}, /* rounding moves them as far as the map */
