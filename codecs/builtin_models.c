@@ -21,5 +21,11 @@ EMBED(vqi_model_audio, "audio.safetensors");
 EMBED(vqi_model_action, "action.safetensors");
 EMBED(vqi_model_bins, "bins.safetensors");
 
-/* ISO C wants a declaration in every file. */
-extern const unsigned char vqi_model_image[], vqi_model_action[], vqi_model_bins[];
+/* Their SHA-256 in hexadecimal, so that nobody who opens one reads all of it for that. */
+extern const char vqi_sha256_image[], vqi_sha256_audio[], vqi_sha256_action[], vqi_sha256_bins[];
+const char vqi_sha256_image[] = VQ_SHA256_IMAGE;
+#ifdef VQ_AUDIO
+const char vqi_sha256_audio[] = VQ_SHA256_AUDIO;
+#endif
+const char vqi_sha256_action[] = VQ_SHA256_ACTION;
+const char vqi_sha256_bins[] = VQ_SHA256_BINS;

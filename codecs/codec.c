@@ -7,7 +7,7 @@
 #include "codecs/codec_internal.h"
 #include "io/digest.h"
 #include "io/file.h"
-#include "io/safetensors.h"
+#include "io/safetensors_internal.h"
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 #include "vq/options_internal.h"
@@ -48,8 +48,9 @@ static vq_status codec_from_tensors(vq_codec *codec, const vq_tensors *model)
     return codec->front_end->load(&codec->state, model, codec->quantizer, &codec->limits);
 }
 
+/* sha256: of a file that is built in; NULL = nobody knows it yet. */
 static vq_status open_memory(vq_codec **out, const void *data, size_t size, const char *name,
-                             const vq_limits *limits)
+                             const uint8_t *sha256, const vq_limits *limits)
 {
     vq_codec *codec = vqi_calloc(1, sizeof *codec);
     if (!codec)
@@ -57,7 +58,7 @@ static vq_status open_memory(vq_codec **out, const void *data, size_t size, cons
     vq_tensors *model = NULL;
     vq_status status = vq_limits_resolve(&codec->limits, limits);
     if (!status)
-        status = vq_safetensors_parse(&model, data, size, name, &codec->limits);
+        status = vqi_safetensors_parse(&model, data, size, name, &codec->limits, !sha256);
     if (!status) {
         status = codec_from_tensors(codec, model);
         if (status && name)
@@ -68,7 +69,10 @@ static vq_status open_memory(vq_codec **out, const void *data, size_t size, cons
         vq_codec_free(codec);
         return status;
     }
-    vq_sha256(codec->model_sha256, data, size);
+    if (sha256)
+        memcpy(codec->model_sha256, sha256, sizeof codec->model_sha256);
+    else
+        vq_sha256(codec->model_sha256, data, size);
     *out = codec;
     return VQ_OK;
 }
@@ -81,7 +85,7 @@ vq_status vq_codec_open_memory(vq_codec **out, const void *data, size_t size, co
     const vq_status status = vqi_options(&own, sizeof own, opts, "vq_codec_opts");
     if (status)
         return status;
-    return open_memory(out, data, size, name, own.limits);
+    return open_memory(out, data, size, name, NULL, own.limits);
 }
 
 vq_status vq_codec_open(vq_codec **out, const char *model, const vq_codec_opts *opts)
@@ -96,13 +100,14 @@ vq_status vq_codec_open(vq_codec **out, const char *model, const vq_codec_opts *
     if (!strpbrk(model, "/.")) {
         const void *data;
         size_t size;
-        status = vq_codec_builtin_model(&data, &size, model);
-        return status ? status : open_memory(out, data, size, model, own.limits);
+        uint8_t sha256[VQ_SHA256_SIZE];
+        status = vq_codec_builtin_model(&data, &size, sha256, model);
+        return status ? status : open_memory(out, data, size, model, sha256, own.limits);
     }
     vq_bytes file = {NULL, 0};
     status = vq_file_read(&file, model, own.limits);
     if (!status)
-        status = open_memory(out, file.data, file.size, model, own.limits);
+        status = open_memory(out, file.data, file.size, model, NULL, own.limits);
     vq_bytes_clear(&file);
     return status;
 }

@@ -24,17 +24,19 @@ extern const unsigned char vqi_model_image[], vqi_model_image_end[], vqi_model_a
     vqi_model_audio_end[];
 extern const unsigned char vqi_model_action[], vqi_model_action_end[];
 extern const unsigned char vqi_model_bins[], vqi_model_bins_end[];
+extern const char vqi_sha256_image[], vqi_sha256_audio[], vqi_sha256_action[], vqi_sha256_bins[];
 
 static const struct {
     const char *name;
     const unsigned char *begin, *end;
+    const char *sha256;
 } models[] = {
-    {"image", vqi_model_image, vqi_model_image_end},
+    {"image", vqi_model_image, vqi_model_image_end, vqi_sha256_image},
 #ifdef VQ_AUDIO
-    {"audio", vqi_model_audio, vqi_model_audio_end},
+    {"audio", vqi_model_audio, vqi_model_audio_end, vqi_sha256_audio},
 #endif
-    {"action", vqi_model_action, vqi_model_action_end},
-    {"bins", vqi_model_bins, vqi_model_bins_end},
+    {"action", vqi_model_action, vqi_model_action_end, vqi_sha256_action},
+    {"bins", vqi_model_bins, vqi_model_bins_end, vqi_sha256_bins},
 };
 
 enum {
@@ -55,12 +57,21 @@ const char *vq_codec_builtin(size_t i)
     return i < MODEL_COUNT ? models[i].name : NULL;
 }
 
-vq_status vq_codec_builtin_model(const void **data, size_t *size, const char *name)
+static int digit(char c)
+{
+    return c <= '9' ? c - '0' : c - 'a' + 10;
+}
+
+vq_status vq_codec_builtin_model(const void **data, size_t *size, uint8_t sha256[VQ_SHA256_SIZE],
+                                 const char *name)
 {
     for (size_t i = 0; i < MODEL_COUNT; i++)
         if (!strcmp(models[i].name, name)) {
             *data = models[i].begin;
             *size = (size_t)(models[i].end - models[i].begin);
+            for (int b = 0; sha256 && b < VQ_SHA256_SIZE; b++)
+                sha256[b] = (uint8_t)(digit(models[i].sha256[2 * b]) * 16 +
+                                      digit(models[i].sha256[2 * b + 1]));
             return VQ_OK;
         }
     return vqi_fail(VQ_E_ARG,

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "io/safetensors.h"
+
 #define VQI_SETTINGS_KEY "libvq"
 #define VQI_SEAL_KEY     "libvq_sha256"
 
@@ -19,5 +21,9 @@ enum { VQI_SEAL_SIZE = 64 };
 
 /** The 64 digits for a file whose seal lies at `offset`, which is at most size - 64. */
 void vqi_seal(char digits[VQI_SEAL_SIZE + 1], const uint8_t *file, size_t size, size_t offset);
+
+/** vq_safetensors_parse(); sealed 0 = nobody can have changed these bytes: their seal is not looked at. */
+vq_status vqi_safetensors_parse(vq_tensors **out, const void *data, size_t size, const char *name,
+                                const vq_limits *limits, int sealed);
 
 #endif

@@ -220,7 +220,7 @@ static vq_status load_tensors(vq_tensors *tensors, json_t *header, const uint8_t
 }
 
 static vq_status parse(vq_tensors *tensors, const uint8_t *file, size_t size,
-                       const vq_limits *limits)
+                       const vq_limits *limits, int sealed)
 {
     vqi_cursor cursor = vqi_cursor_of(file, size);
     uint64_t header_size;
@@ -243,7 +243,8 @@ static vq_status parse(vq_tensors *tensors, const uint8_t *file, size_t size,
         return status;
     json_t *metadata = json_incref(json_object_get(header, "__metadata__"));
     json_object_del(header, "__metadata__");
-    status = check_seal(metadata, file, size, (size_t)header_size);
+    if (sealed)
+        status = check_seal(metadata, file, size, (size_t)header_size);
     if (!status)
         status = load_tensors(tensors, header, cursor.at, vqi_remaining(&cursor), limits);
     if (!status)
@@ -253,8 +254,8 @@ static vq_status parse(vq_tensors *tensors, const uint8_t *file, size_t size,
     return status;
 }
 
-vq_status vq_safetensors_parse(vq_tensors **out, const void *data, size_t size, const char *name,
-                               const vq_limits *limits)
+vq_status vqi_safetensors_parse(vq_tensors **out, const void *data, size_t size, const char *name,
+                                const vq_limits *limits, int sealed)
 {
     *out = NULL;
     vq_limits own;
@@ -265,7 +266,7 @@ vq_status vq_safetensors_parse(vq_tensors **out, const void *data, size_t size, 
     status = vq_tensors_create(&tensors);
     if (status)
         return status;
-    status = parse(tensors, data, size, &own);
+    status = parse(tensors, data, size, &own, sealed);
     if (status) {
         vq_tensors_free(tensors);
         return name ? vqi_fail_in(status, name) : status;
@@ -283,4 +284,10 @@ vq_status vq_safetensors_read(vq_tensors **out, const char *path, const vq_limit
         status = vq_safetensors_parse(out, bytes.data, bytes.size, path, limits);
     vq_bytes_clear(&bytes);
     return status;
+}
+
+vq_status vq_safetensors_parse(vq_tensors **out, const void *data, size_t size, const char *name,
+                               const vq_limits *limits)
+{
+    return vqi_safetensors_parse(out, data, size, name, limits, 1);
 }

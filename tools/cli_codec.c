@@ -4,8 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "io/digest.h"
-
 void cli_hex(char out[CLI_HEX_SIZE], const uint8_t digest[VQ_SHA256_SIZE])
 {
     for (int i = 0; i < VQ_SHA256_SIZE; i++)
@@ -19,10 +17,8 @@ const char *cli_builtin_of(const uint8_t digest[VQ_SHA256_SIZE])
         const void *data;
         size_t size;
         uint8_t own[VQ_SHA256_SIZE];
-        if (vq_codec_builtin_model(&data, &size, name))
-            continue;
-        vq_sha256(own, data, size);
-        if (memcmp(own, digest, sizeof own) == 0)
+        if (vq_codec_builtin_model(&data, &size, own, name) == VQ_OK &&
+            memcmp(own, digest, sizeof own) == 0)
             return name;
     }
     return NULL;

@@ -7,6 +7,7 @@
 #include "vq/error_internal.h"
 #include "vq/memory_internal.h"
 #include "vq/options_internal.h"
+#include "vq/parallel_internal.h"
 #include "vq/quantizer_internal.h"
 
 vq_status vqi_quantizer_name(char name[VQI_NAME_SIZE], const char *prefix, const char *rest)
@@ -171,6 +172,37 @@ static void free_codebooks(vq_codebook **codebooks, uint32_t count)
         vq_codebook_free(codebooks[l]);
 }
 
+/* Elements of a model that are worth a thread. */
+enum { PER_THREAD = 1 << 16 };
+
+static vq_status load_level(vq_codebook **out, const vq_tensors *tensors, const char *prefix,
+                            uint32_t l, vq_metric metric, const vq_limits *limits)
+{
+    char name[VQI_NAME_SIZE];
+    const vq_status status = codebook_name(name, prefix, l);
+    *out = NULL;
+    return status ? status : load_codebook(out, tensors, name, metric, limits);
+}
+
+/* Levels share nothing, so threads share them out. What fails is left NULL: who tries again gets the error in a thread of its
+ * own. */
+static void load_levels(vq_codebook **codebooks, uint32_t count, const vq_tensors *tensors,
+                        const char *prefix, vq_metric metric, const vq_limits *limits)
+{
+    char name[VQI_NAME_SIZE];
+    const vq_tensor *first =
+        codebook_name(name, prefix, 0) == VQ_OK ? vq_tensors_find(tensors, name) : NULL;
+    const double work = first ? (double)first->count * count / PER_THREAD + 1 : 1;
+    const int threads = vqi_threads(0, work < count ? (size_t)work : count);
+    memset(codebooks, 0, count * sizeof(vq_codebook *));
+    if (threads == 1)
+        return;
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (uint32_t l = 0; l < count; l++)
+        if (load_level(&codebooks[l], tensors, prefix, l, metric, limits))
+            codebooks[l] = NULL;
+}
+
 vq_status vqi_codebooks_load(vq_codebook **codebooks, uint32_t *levels, const vq_tensors *tensors,
                              const char *prefix, const vq_limits *limits)
 {
@@ -186,19 +218,17 @@ vq_status vqi_codebooks_load(vq_codebook **codebooks, uint32_t *levels, const vq
         status = get_metric(&metric, tensors, name);
     if (status)
         return status;
-    for (uint32_t l = 0; l < count; l++) {
-        status = codebook_name(name, prefix, l);
-        if (!status)
-            status = load_codebook(&codebooks[l], tensors, name, metric, limits);
-        if (!status && vq_codebook_dim(codebooks[l]) != vq_codebook_dim(codebooks[0])) {
-            status = vqi_fail(VQ_E_FORMAT, "tensor \"%s\" has %u dimensions, level 0 has %u", name,
+    load_levels(codebooks, (uint32_t)count, tensors, prefix, metric, limits);
+    for (uint32_t l = 0; l < count && !status; l++) {
+        if (!codebooks[l])
+            status = load_level(&codebooks[l], tensors, prefix, l, metric, limits);
+        if (!status && vq_codebook_dim(codebooks[l]) != vq_codebook_dim(codebooks[0]))
+            status = vqi_fail(VQ_E_FORMAT, "level %u has %u dimensions, level 0 has %u", l,
                               vq_codebook_dim(codebooks[l]), vq_codebook_dim(codebooks[0]));
-            vq_codebook_free(codebooks[l]);
-        }
-        if (status) {
-            free_codebooks(codebooks, l);
-            return status;
-        }
+    }
+    if (status) {
+        free_codebooks(codebooks, (uint32_t)count);
+        return status;
     }
     *levels = (uint32_t)count;
     return VQ_OK;
