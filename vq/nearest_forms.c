@@ -210,9 +210,12 @@ vq_status vqi_codebook_make_forms(vq_codebook *codebook)
         set_weights(codebook);
     } else {
         find_weights(codebook);
-        for (size_t i = 0; i < codebook->padded_k * d; i++)
-            codebook->largest_element =
-                fmaxf(codebook->largest_element, fabsf(codebook->groups[i]));
+        float most = 0; /* no fmaxf(), which is a call */
+        for (size_t i = 0; i < codebook->padded_k * d; i++) {
+            const float size = fabsf(codebook->groups[i]);
+            most = size > most ? size : most;
+        }
+        codebook->largest_element = most;
     }
     for (size_t g = 0; g < groups; g++)
         codebook->widest_norm = fmaxf(codebook->widest_norm, codebook->group_norm[g]);
