@@ -51,8 +51,31 @@ static void release_0_1_0(void **state)
     vq_signal_free(picture);
 }
 
+static void builtin_models_know_their_digests(void **state)
+{
+    (void)state;
+    const char *name;
+    size_t count = 0;
+    for (; (name = vq_codec_builtin(count)); count++) {
+        const void *data;
+        size_t size;
+        uint8_t said[VQ_SHA256_SIZE], digest[VQ_SHA256_SIZE];
+        assert_ok(vq_codec_builtin_model(&data, &size, said, name));
+        vq_sha256(digest, data, size);
+        assert_memory_equal(said, digest, sizeof said);
+        vq_codec *codec;
+        vq_codec_info info;
+        assert_ok(vq_codec_open(&codec, name, NULL));
+        vq_codec_get_info(&info, codec);
+        assert_memory_equal(info.model_sha256, digest, sizeof digest);
+        vq_codec_free(codec);
+    }
+    assert_true(count >= 3);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(release_0_1_0)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(release_0_1_0),
+                                       cmocka_unit_test(builtin_models_know_their_digests)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,6 @@
 #include "codecs/image_internal.h"
 #include "codecs/image_metrics.h"
 #include "codecs/train.h"
-#include "io/digest.h"
 #include "io/file.h"
 #include "io/image.h"
 #include "io/safetensors.h"
@@ -570,28 +569,6 @@ static void builtin_model_codes_a_photograph(void **state)
     vq_codec_free(codec);
 }
 
-static void builtin_models_know_their_digests(void **state)
-{
-    (void)state;
-    const char *name;
-    size_t count = 0;
-    for (; (name = vq_codec_builtin(count)); count++) {
-        const void *data;
-        size_t size;
-        uint8_t said[VQ_SHA256_SIZE], digest[VQ_SHA256_SIZE];
-        assert_ok(vq_codec_builtin_model(&data, &size, said, name));
-        vq_sha256(digest, data, size);
-        assert_memory_equal(said, digest, sizeof said);
-        vq_codec *codec;
-        vq_codec_info info;
-        assert_ok(vq_codec_open(&codec, name, NULL));
-        vq_codec_get_info(&info, codec);
-        assert_memory_equal(info.model_sha256, digest, sizeof digest);
-        vq_codec_free(codec);
-    }
-    assert_true(count >= 3);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -609,7 +586,6 @@ int main(void)
         cmocka_unit_test(every_allocation_of_training_may_fail),
         cmocka_unit_test(cancelling_leaves_nothing),
         cmocka_unit_test(builtin_model_codes_a_photograph),
-        cmocka_unit_test(builtin_models_know_their_digests),
     };
     return cmocka_run_group_tests(tests, train_small_model, free_small_model);
 }
