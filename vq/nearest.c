@@ -155,9 +155,11 @@ void vqi_nearest_scan(uint32_t *codes, float *scores, const vq_codebook *codeboo
         const uint32_t count = codebook->k - first < BATCH ? codebook->k - first : BATCH;
         (euclidean ? contract->distances
                    : contract->dots)(batch, x, codebook->codewords + first * d, count, d);
-        for (uint32_t i = 0; i < count; i++)
-            vqi_nearest_note(codes, best, &found, wanted, first + i,
-                             euclidean ? batch[i] : -batch[i]);
+        for (uint32_t i = 0; i < count; i++) {
+            const float score = euclidean ? batch[i] : -batch[i];
+            if (found < wanted || score < best[wanted - 1]) /* the call saved for most */
+                vqi_nearest_note(codes, best, &found, wanted, first + i, score);
+        }
     }
     for (uint32_t i = 0; scores && i < wanted; i++)
         (euclidean ? contract->distances
