@@ -17,6 +17,7 @@ typedef struct vqi_mapped {
     const float *map, *bias; /* W, r x d, and b, d or NULL; borrowed */
     double map_norm;         /* not below |W|, the root of the sum of its squares */
     double codeword_error;   /* not below |c_k - (q_k W + b)| of any codeword */
+    int finer; /* 1 = a trial showed that the coarse filter leaves too much open, and the finer one does not */
 } vqi_mapped;
 
 /** @return the dimensions of the rows and codewords of a search. */

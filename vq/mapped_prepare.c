@@ -203,17 +203,18 @@ static void make_trial_rows(float *x, const vq_codebook *codebook, float *room)
     }
 }
 
-static vq_status find_out(int *fast, const vq_codebook *codebook)
+/* The trial, of a filter. */
+static vq_status find_out(int *fast, const vq_codebook *codebook, const vqi_kernels *kernels,
+                          const vqi_filter *coarse)
 {
     const size_t d = codebook->mapped->d, bytes = vqi_shortlist_scratch(codebook, TRIAL_ROWS, 1);
-    const vqi_kernels kernels = vqi_nearest_kernels(codebook, TRIAL_ROWS);
     float *x = vqi_alloc(TRIAL_ROWS + 1, (codebook->d + d) * sizeof *x);
     void *scratch = vqi_alloc(bytes, 1);
     vq_status status = VQ_OK;
     if (x && scratch) {
         make_trial_rows(x, codebook, x + TRIAL_ROWS * (codebook->d + d));
         vqi_shortlist *list =
-            vqi_shortlist_begin(scratch, codebook, &kernels, kernels.coarse, x, TRIAL_ROWS, 1);
+            vqi_shortlist_begin(scratch, codebook, kernels, coarse, x, TRIAL_ROWS, 1);
         if (list) /* the rows are finite */
             vqi_shortlist_search(list, 0, codebook->padded_k / VQI_GROUP);
         *fast = list && vqi_shortlist_lanes(list) <=
@@ -234,9 +235,17 @@ static vq_status prepare(int *served, vq_codebook *codebook, int fast)
         status = find_places(codebook);
     if (status || !find_bounds(codebook))
         return status;
-    *served = 1;
     status = make_what_filters_read(codebook);
-    return status || !fast ? status : find_out(served, codebook);
+    if (status)
+        return status;
+    const vqi_kernels kernels = vqi_nearest_kernels(codebook, VQI_BLOCK);
+    int is_fast = 0, finer_is = 0;
+    status = find_out(&is_fast, codebook, &kernels, kernels.coarse);
+    if (!status && !is_fast && kernels.finer)
+        status = find_out(&finer_is, codebook, &kernels, kernels.finer);
+    codebook->mapped->finer = finer_is;
+    *served = is_fast || !fast;
+    return status;
 }
 
 vq_status vqi_mapped_create(vq_codebook **out, const vq_simvq_form *form, const float *map,

@@ -31,6 +31,9 @@ enum { COARSE_FROM_D = 8, COARSE_FROM_WORK = 8192, TILES_FROM_D = 32, TILES_FROM
 /* A filter that leaves more than one lane in this many codewords costs more than it saves. */
 enum { CODEWORDS_PER_LANE = 64 };
 
+/* Of a mapped codebook, where a lane is four basis rows to make: before the finer filter, and before groups of them all. */
+enum { MAPPED_PER_LANE = 4096, MADE_PER_LANE = 512 };
+
 /* The search of short rows: not for fewer, nor once it leaves more than one row in so many open. */
 enum { SHORT_FROM_ROWS = 24, OPEN_SHARE = 4 };
 
@@ -77,6 +80,10 @@ vqi_kernels vqi_nearest_kernels(const vq_codebook *codebook, size_t n)
     if (flags & VQ_CPU_AMX && codebook->coarse[VQI_HALVES].data &&
         ((d >= TILES_FROM_D && n >= TILES_FROM_ROWS) || !kernels.coarse))
         kernels.coarse = &vqi_filter_amx;
+    if (codebook->mapped && codebook->mapped->finer && kernels.finer) {
+        kernels.coarse = kernels.finer;
+        kernels.finer = NULL;
+    }
 #else
     (void)codebook;
     (void)n;
@@ -201,7 +208,11 @@ static int shortlist_rows(const search *s, means *use, uint32_t *codes, float *s
         return 0;
     vqi_shortlist_search(list, 0, codebook->padded_k / VQI_GROUP);
     const size_t lanes = vqi_shortlist_finish(list, codes, scores);
-    if (lanes > count * (s->wanted + codebook->k / CODEWORDS_PER_LANE))
+    const uint32_t per_lane = !codebook->mapped ? CODEWORDS_PER_LANE
+                              : s->kernels.finer && use->coarse != s->kernels.finer
+                                  ? MAPPED_PER_LANE
+                                  : MADE_PER_LANE;
+    if (lanes > count * (s->wanted + codebook->k / per_lane))
         use->coarse = use->coarse == s->kernels.finer ? NULL : s->kernels.finer;
     return 1;
 }
