@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Beam search (M-best search) through the levels of a residual quantizer. Threads take blocks of vectors; a block goes
  * through one level after the other, so that what a level needs stays in the caches. */
+#include <math.h>
 #include <omp.h>
 #include <string.h>
 
 #include "rvq/beam_internal.h"
 #include "vq/cpu.h"
 #include "vq/error_internal.h"
+#include "vq/memory_internal.h"
 #include "vq/parallel_internal.h"
 
 /* A block has about so many bytes of residuals, twice, within these numbers of vectors, and scores of so many bytes at once. */
@@ -17,6 +19,8 @@ typedef struct search {
     const vqi_contract *contract;
     const vqi_beam_tables *tables;
     uint32_t d, levels, beam;
+    uint32_t first;      /* level to search: of those before it `kept` has the prefixes */
+    vqi_beam_kept *kept; /* or NULL */
     float lambda;
     size_t rows; /* of a block */
     int threads;
@@ -109,31 +113,34 @@ static search plan(const vq_quantizer *q, size_t n, const vq_quantize_opts *opts
 static size_t own_tables(const search *s, size_t n, int threads)
 {
     double codes = 0, products = 0;
+    double searched = 0;
     for (uint32_t l = 0; l < s->levels; l++) {
-        products += codes * s->q->codebooks[l]->k;
-        codes += s->q->codebooks[l]->k;
+        const double k = s->q->codebooks[l]->k;
+        products += l >= s->first ? codes * k : 0;
+        searched += l >= s->first ? k : 0;
+        codes += k;
     }
-    if (s->tables || (double)n * (s->beam - 1) * codes < 16 * products)
+    if (s->tables || (double)n * (s->beam - 1) * searched < 16 * products)
         return 0;
-    return vqi_beam_tables_bytes(s->q, s->levels, threads);
+    return vqi_beam_tables_bytes(s->q, s->first, s->levels, threads);
 }
 
-size_t vqi_beam_workspace(const vq_quantizer *q, size_t n, const vq_quantize_opts *opts)
-{
-    const search s = plan(q, n, opts);
-    vqi_beam_block nowhere;
-    return lay_out(&nowhere, NULL, &s) * (size_t)s.threads + own_tables(&s, n, opts->threads);
-}
-
-/* Every vector begins with one prefix of no codes. @return false if one is not finite. */
-static bool begin(vqi_beam_block *b, const search *s, const float *x)
+/* Every vector begins with one prefix of no codes, or where it was left. @return false if one is not finite. */
+static bool begin(vqi_beam_block *b, const search *s, const float *x, size_t first)
 {
     const size_t d = s->d, beam = s->beam;
     const vqi_beam_ops *ops = vqi_beam_ops_now();
     if (!s->contract->all_finite(x, b->rows * d))
         return false;
     b->x = x;
+    b->keeps = s->kept != NULL;
     memset(b->zeros, 0, d * sizeof(float));
+    if (s->first) {
+        for (size_t i = 0; i < b->rows; i++)
+            vqi_beam_take_up(b, s->q, s->first, s->kept, first + i, i);
+        b->prefixes = s->kept->prefixes;
+        return true;
+    }
     memset(b->next_residuals, 0, d * sizeof(float)); /* what the first "residual" leaves out */
     for (size_t r = 0; r < b->rows; r++) {
         b->squares[r * beam] = ops->move_on(b->residuals + r * beam * d, x + r * d,
@@ -143,60 +150,6 @@ static bool begin(vqi_beam_block *b, const search *s, const float *x)
     }
     b->prefixes = 1;
     return true;
-}
-
-/* The children of one prefix take its place in the order; of the level's codes, siblings share all but the last. */
-static void order_picks(vqi_beam_block *b, size_t r, uint32_t level, const vqi_picks *picks)
-{
-    uint8_t *order = b->order + r * b->beam, *shared = b->shared + r * b->beam;
-    uint8_t first[VQ_MAX_BEAM] = {0}, last[VQ_MAX_BEAM] = {0},
-            next[VQ_MAX_BEAM] = {0}; /* children of a rank, + 1 */
-    uint8_t new_order[VQ_MAX_BEAM] = {0}, new_shared[VQ_MAX_BEAM] = {0};
-    for (uint32_t i = 0; i < picks->count; i++) {
-        const uint32_t parent = picks->pick[i].parent;
-        next[i] = 0;
-        if (first[parent])
-            next[last[parent] - 1] = (uint8_t)(i + 1);
-        else
-            first[parent] = (uint8_t)(i + 1);
-        last[parent] = (uint8_t)(i + 1);
-    }
-    uint32_t at = 0;
-    uint8_t common = UINT8_MAX;
-    for (uint32_t i = 0; i < b->prefixes; i++) {
-        common = shared[i] < common ? shared[i] : common;
-        for (uint32_t child = first[order[i]]; child; child = next[child - 1]) {
-            new_order[at] = (uint8_t)(child - 1);
-            new_shared[at++] = common;
-            common = (uint8_t)level;
-        }
-        if (first[order[i]])
-            common = UINT8_MAX;
-    }
-    memcpy(order, new_order, at);
-    memcpy(shared, new_shared, at);
-}
-
-void vqi_beam_move_on(vqi_beam_block *b, size_t r, const vqi_beam_level *level,
-                      const vqi_picks *picks, const vq_codebook *next)
-{
-    const size_t d = b->d, levels = b->levels, at = r * b->beam;
-    const uint32_t l = level->number;
-    const float *residuals = b->residuals + at * d;
-    const uint32_t *codes = b->codes + at * levels;
-    for (uint32_t i = 0; i < picks->count; i++) {
-        const vqi_pick *pick = &picks->pick[i];
-        uint32_t *to = b->next_codes + (at + i) * levels;
-        memcpy(to, codes + pick->parent * levels, l * sizeof *to);
-        to[l] = pick->code;
-        b->rates[at + i] = pick->rate;
-        if (next)
-            b->squares[at + i] =
-                level->ops->move_on(b->next_residuals + (at + i) * d, residuals + pick->parent * d,
-                                    level->codebook->codewords + pick->code * d, next->centre, d);
-    }
-    if (next)
-        order_picks(b, r, l, picks);
 }
 
 /* What the level's searches share. */
@@ -234,11 +187,12 @@ static vqi_beam_level open_level(vqi_beam_block *b, const search *s, uint32_t l)
 
 static void search_block(vqi_beam_block *b, const search *s)
 {
-    for (uint32_t l = 0; l < s->levels; l++) {
+    for (uint32_t l = s->first; l < s->levels; l++) {
         const vqi_beam_level level = open_level(b, s, l);
         const vq_codebook *next = l + 1 < s->levels ? s->q->codebooks[l + 1] : NULL;
         const uint64_t most = (uint64_t)b->prefixes * level.codebook->k;
-        const uint32_t left = next ? s->beam : 1, room = most < left ? (uint32_t)most : left;
+        const uint32_t left = next || s->kept ? s->beam : 1,
+                       room = most < left ? (uint32_t)most : left;
         vqi_beam_search_level(b, &level, room, next);
         float *residuals = b->residuals;
         uint32_t *codes = b->codes;
@@ -250,33 +204,84 @@ static void search_block(vqi_beam_block *b, const search *s)
     }
 }
 
+/* The bytes of a call's workspace. */
+static size_t workspace_of(const search *s, size_t n, int threads)
+{
+    vqi_beam_block nowhere;
+    return lay_out(&nowhere, NULL, s) * (size_t)s->threads + own_tables(s, n, threads);
+}
+
+size_t vqi_beam_workspace(const vq_quantizer *q, size_t n, const vq_quantize_opts *opts)
+{
+    const search s = plan(q, n, opts);
+    return workspace_of(&s, n, opts->threads);
+}
+
+/* @return the number of prefixes after the last level: the same for all vectors. */
+static vq_status search_all(uint32_t *codes, search *s, const float *x, size_t n, int threads,
+                            char *workspace, uint32_t *prefixes)
+{
+    const size_t blocks = (n + s->rows - 1) / s->rows, levels = s->levels;
+    vqi_beam_block nowhere;
+    const size_t size = lay_out(&nowhere, NULL, s);
+    size_t bad = n;
+    if (own_tables(s, n, threads))
+        s->tables = vqi_beam_tables_fill(workspace + (size_t)s->threads * size, s->q, s->first,
+                                         s->levels, threads);
+    uint32_t most = 0;
+#pragma omp parallel for schedule(dynamic) num_threads(s->threads) reduction(min                   \
+                                                                             : bad)                \
+    reduction(max                                                                                  \
+              : most)
+    for (size_t i = 0; i < blocks; i++) {
+        const size_t first = i * s->rows;
+        vqi_beam_block b;
+        lay_out(&b, workspace + (size_t)omp_get_thread_num() * size, s);
+        b.rows = n - first < s->rows ? n - first : s->rows;
+        if (!begin(&b, s, x + first * s->d, first)) {
+            bad = first < bad ? first : bad;
+            continue;
+        }
+        search_block(&b, s);
+        for (size_t r = 0; r < b.rows; r++)
+            memcpy(codes + (first + r) * levels, b.codes + r * s->beam * levels,
+                   levels * sizeof *codes);
+        if (s->kept)
+            vqi_beam_leave(&b, s->kept, first);
+        most = b.prefixes;
+    }
+    *prefixes = most;
+    while (bad < n && s->contract->all_finite(x + bad * s->d, s->d))
+        bad++;
+    return bad < n ? vqi_fail(VQ_E_NONFINITE, "row %zu holds a NaN or an infinity", bad) : VQ_OK;
+}
+
 vq_status vqi_beam_quantize(uint32_t *codes, const vq_quantizer *q, const float *x, size_t n,
                             const vq_quantize_opts *opts)
 {
     search s = plan(q, n, opts);
-    const size_t blocks = (n + s.rows - 1) / s.rows, levels = s.levels;
-    vqi_beam_block nowhere;
-    const size_t size = lay_out(&nowhere, NULL, &s);
-    size_t bad = n;
-    if (own_tables(&s, n, opts->threads))
-        s.tables = vqi_beam_tables_fill((char *)opts->workspace + (size_t)s.threads * size, s.q,
-                                        levels, opts->threads);
-#pragma omp parallel for schedule(dynamic) num_threads(s.threads) reduction(min : bad)
-    for (size_t i = 0; i < blocks; i++) {
-        const size_t first = i * s.rows;
-        vqi_beam_block b;
-        lay_out(&b, (char *)opts->workspace + (size_t)omp_get_thread_num() * size, &s);
-        b.rows = n - first < s.rows ? n - first : s.rows;
-        if (!begin(&b, &s, x + first * s.d)) {
-            bad = first < bad ? first : bad;
-            continue;
-        }
-        search_block(&b, &s);
-        for (size_t r = 0; r < b.rows; r++)
-            memcpy(codes + (first + r) * levels, b.codes + r * s.beam * levels,
-                   levels * sizeof *codes);
-    }
-    while (bad < n && s.contract->all_finite(x + bad * s.d, s.d))
-        bad++;
-    return bad < n ? vqi_fail(VQ_E_NONFINITE, "row %zu holds a NaN or an infinity", bad) : VQ_OK;
+    uint32_t prefixes;
+    return search_all(codes, &s, x, n, opts->threads, opts->workspace, &prefixes);
+}
+
+vq_status vqi_beam_extend(uint32_t *codes, vqi_beam_kept *kept, const vq_quantizer *q,
+                          const float *x, size_t n, int threads)
+{
+    vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
+    opts.levels = q->levels;
+    opts.beam = kept->beam;
+    opts.threads = threads;
+    search s = plan(q, n, &opts);
+    s.first = q->levels - 1;
+    s.kept = kept;
+    const size_t size = workspace_of(&s, n, threads);
+    char *workspace = vqi_alloc(size, 1);
+    if (!workspace)
+        return vqi_fail_nomem(size);
+    uint32_t prefixes;
+    const vq_status status = search_all(codes, &s, x, n, threads, workspace, &prefixes);
+    vqi_free(workspace);
+    kept->levels = q->levels;
+    kept->prefixes = prefixes;
+    return status;
 }

@@ -122,6 +122,7 @@ typedef struct vqi_beam_block {
     uint32_t d, levels, beam;
     size_t rows;
     uint32_t prefixes; /* of each vector, now */
+    bool keeps;        /* they are needed after the last level too */
     const vqi_beam_tables *tables;
     const float *x;         /* rows x d */
     float *residuals;       /* rows x beam x d */
@@ -182,17 +183,25 @@ static inline vqi_prefixes vqi_beam_prefixes(const vqi_beam_block *b, size_t r)
 void vqi_beam_move_on(vqi_beam_block *b, size_t r, const vqi_beam_level *level,
                       const vqi_picks *picks, const vq_codebook *next);
 
+/** Vector r of the block takes up its prefixes of the levels before `first`, which are those of row `row`: the subtractions that led
+ *  there are made once more. */
+void vqi_beam_take_up(vqi_beam_block *b, const vqi_residual *q, uint32_t first,
+                      const vqi_beam_kept *kept, size_t row, size_t r);
+/** The prefixes of the block, whose first vector is row `first`, are kept. */
+void vqi_beam_leave(const vqi_beam_block *b, vqi_beam_kept *kept, size_t first);
+
 /** @return not below |centre|. */
 double vqi_beam_centre_norm(const vq_codebook *codebook);
 
 /** The kernels that vq_cpu_flags() allows now. */
 const vqi_beam_ops *vqi_beam_ops_now(void);
 
-/** @return the bytes of tables; 0 if they would be too large, or could not be in 16 bits. */
-size_t vqi_beam_tables_bytes(const vqi_residual *q, uint32_t levels, int threads);
+/** @return the bytes of tables of the levels from `first` up to `levels`; 0 if they would be too large, or could not be in 16
+ *  bits. */
+size_t vqi_beam_tables_bytes(const vqi_residual *q, uint32_t first, uint32_t levels, int threads);
 /** Make them in so many bytes, 64-byte aligned. */
-vqi_beam_tables *vqi_beam_tables_fill(void *memory, const vqi_residual *q, uint32_t levels,
-                                      int threads);
+vqi_beam_tables *vqi_beam_tables_fill(void *memory, const vqi_residual *q, uint32_t first,
+                                      uint32_t levels, int threads);
 
 /** @return bytes of workspace of a call. */
 size_t vqi_beam_workspace(const vq_quantizer *q, size_t n, const vq_quantize_opts *opts);

@@ -37,13 +37,13 @@ static size_t padded(size_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
-static bool can_have_tables(const vqi_residual *q, uint32_t levels)
+static bool can_have_tables(const vqi_residual *q, uint32_t first, uint32_t levels)
 {
     size_t bytes = 0, more;
     for (uint32_t l = 0; l < levels; l++) {
         if (!(q->codebooks[l]->largest_norm <= 0x1p30))
             return false;
-        for (uint32_t j = 0; j < l; j++)
+        for (uint32_t j = 0; j < l && l >= first; j++)
             if (!vqi_mul(&more, (size_t)q->codebooks[j]->k * sizeof(int16_t),
                          q->codebooks[l]->padded_k) ||
                 !vqi_add(&bytes, bytes, more) || bytes > MOST_BYTES)
@@ -53,8 +53,8 @@ static bool can_have_tables(const vqi_residual *q, uint32_t levels)
 }
 
 /* Lay the parts out from `at` on, which may be NULL. @return the bytes they take. */
-static size_t lay_out(vqi_beam_tables *tables, char *at, const vqi_residual *q, uint32_t levels,
-                      int threads)
+static size_t lay_out(vqi_beam_tables *tables, char *at, const vqi_residual *q, uint32_t first,
+                      uint32_t levels, int threads)
 {
     size_t size = padded(sizeof *tables), widest = 0;
 #define PART(pointer, count)                                                                       \
@@ -66,7 +66,7 @@ static size_t lay_out(vqi_beam_tables *tables, char *at, const vqi_residual *q, 
     for (uint32_t l = 0; l < levels; l++) {
         const size_t columns = q->codebooks[l]->padded_k;
         widest = columns > widest ? columns : widest;
-        for (uint32_t j = 0; j < l; j++)
+        for (uint32_t j = 0; j < l && l >= first; j++)
             PART(tables->rows[l][j], q->codebooks[j]->k * columns);
     }
     PART(tables->zeros, widest);
@@ -80,9 +80,11 @@ static int threads_of(int threads)
     return vqi_threads(threads, 1 << 10);
 }
 
-size_t vqi_beam_tables_bytes(const vqi_residual *q, uint32_t levels, int threads)
+size_t vqi_beam_tables_bytes(const vqi_residual *q, uint32_t first, uint32_t levels, int threads)
 {
-    return can_have_tables(q, levels) ? lay_out(NULL, NULL, q, levels, threads_of(threads)) : 0;
+    return can_have_tables(q, first, levels)
+               ? lay_out(NULL, NULL, q, first, levels, threads_of(threads))
+               : 0;
 }
 
 /* Rows `first` and on of the table of levels j and l. */
@@ -115,8 +117,8 @@ static void fill_table(const vqi_residual *q, vqi_beam_tables *tables, uint32_t 
                   tables->centred + (size_t)omp_get_thread_num() * VQI_BLOCK * q->base.dim);
 }
 
-/* All tables of level l, in the unit that the norms imply. */
-static void fill_level(const vqi_residual *q, vqi_beam_tables *tables, uint32_t l, int threads)
+/* What holds for all tables of level l: their unit, which the norms imply, and what it costs. */
+static void describe_level(const vqi_residual *q, vqi_beam_tables *tables, uint32_t l)
 {
     const double norm = q->codebooks[l]->largest_norm * (1 + 0x1p-20), d = q->base.dim,
                  deep = (d + 8) * 0x1p-24 / (1 - (d + 8) * 0x1p-24);
@@ -130,22 +132,23 @@ static void fill_level(const vqi_residual *q, vqi_beam_tables *tables, uint32_t 
     tables->level[l].norms = 2 * norms;
     tables->level[l].centres = tables->level[l - 1].centres + vqi_beam_centre_norm(q->codebooks[l]);
     tables->level[l].row_error = 0.51 * tables->level[l].unit + deep * largest * norm;
-    for (uint32_t j = 0; j < l; j++)
-        fill_table(q, tables, l, j, threads);
 }
 
-vqi_beam_tables *vqi_beam_tables_fill(void *memory, const vqi_residual *q, uint32_t levels,
-                                      int threads)
+vqi_beam_tables *vqi_beam_tables_fill(void *memory, const vqi_residual *q, uint32_t first,
+                                      uint32_t levels, int threads)
 {
     vqi_beam_tables *tables = memory;
     const int used = threads_of(threads);
     memset(tables, 0, sizeof *tables);
-    lay_out(tables, memory, q, levels, used);
+    lay_out(tables, memory, q, first, levels, used);
     for (uint32_t l = 0; l < levels; l++)
         memset(tables->zeros, 0, q->codebooks[l]->padded_k * sizeof(float));
     tables->level[0].centres = vqi_beam_centre_norm(q->codebooks[0]);
-    for (uint32_t l = 1; l < levels; l++)
-        fill_level(q, tables, l, used);
+    for (uint32_t l = 1; l < levels; l++) {
+        describe_level(q, tables, l);
+        for (uint32_t j = 0; j < l && l >= first; j++)
+            fill_table(q, tables, l, j, used);
+    }
     return tables;
 }
 
@@ -157,12 +160,12 @@ vq_status vq_residual_prepare(vq_quantizer *quantizer, int threads)
     if (threads < 0)
         return vqi_fail(VQ_E_ARG, "threads is %d (0 = all)", threads);
     vqi_residual *q = (vqi_residual *)quantizer;
-    const size_t bytes = vqi_beam_tables_bytes(q, q->base.levels, threads);
+    const size_t bytes = vqi_beam_tables_bytes(q, 0, q->base.levels, threads);
     if (q->tables || !bytes)
         return VQ_OK;
     void *memory = vqi_alloc(bytes, 1);
     if (!memory)
         return vqi_fail_nomem(bytes);
-    q->tables = vqi_beam_tables_fill(memory, q, q->base.levels, threads);
+    q->tables = vqi_beam_tables_fill(memory, q, 0, q->base.levels, threads);
     return VQ_OK;
 }

@@ -83,7 +83,8 @@ typedef struct vq_residual_train_opts {
     void *level_context;
     uint32_t
         beam; /**< of the search between levels and for refits; 0 = 1. The next level is then trained on what the
-                        best prefix leaves. Independent of the beam in encoding */
+                        best prefix leaves. Independent of the beam in encoding. Prefixes are kept from level to level
+                        (4 bytes x rows x beam x levels) where they take no more than two copies of the rows */
     uint32_t
         refits; /**< after all levels: rounds of encoding the rows and refitting all codewords together by least
                         squares; 0 = none. Level_done is not called for them */

@@ -44,6 +44,25 @@ vq_status vqi_residual_refit(vq_codebook **out, const vq_quantizer *q, const flo
  */
 vq_status vqi_residual_is_spread(int *out, const float *rows, size_t n, size_t d, uint32_t k);
 
+/** The prefixes of n rows after some levels, for who adds a level at a time. */
+typedef struct vqi_beam_kept {
+    uint32_t beam, room;       /* prefixes of a row, and codes of a prefix, at most */
+    uint32_t levels, prefixes; /* now */
+    uint32_t *codes;           /* n x beam x room, best prefixes first */
+    uint8_t *order, *shared;   /* n x beam, as in vqi_beam_block */
+} vqi_beam_kept;
+
+/** Room for n rows before the first level. @return VQ_OK, VQ_E_NOMEM. */
+vq_status vqi_beam_keep(vqi_beam_kept *kept, size_t n, uint32_t beam, uint32_t levels);
+void vqi_beam_kept_clear(vqi_beam_kept *kept);
+/**
+ * Search the last level of q, a residual quantizer; through the ones before it `kept` has been.
+ * @param[out] codes n x levels of q: those of vq_quantize() with this beam.
+ * @return as vq_quantize().
+ */
+vq_status vqi_beam_extend(uint32_t *codes, vqi_beam_kept *kept, const vq_quantizer *q,
+                          const float *x, size_t n, int threads);
+
 /** Free `levels` codebooks, or the one that they all are. */
 void vqi_residual_free_codebooks(vq_codebook *const *codebooks, uint32_t levels);
 /** Count codes, n x levels, and give the quantizer these frequencies. */

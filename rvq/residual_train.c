@@ -25,6 +25,8 @@ typedef struct training {
     uint32_t *codes; /* n x levels; greedily found ones are there as soon as their level is */
     uint32_t *own;   /* n: of one level */
     bool coded;      /* the codes are those of the codebooks */
+    vqi_beam_kept
+        kept; /* of a beam: where it is after the levels so far; without codes if that would be much */
     vq_codebook *codebooks[VQ_MAX_LEVELS];
     uint32_t levels; /* trained so far */
 } training;
@@ -112,6 +114,9 @@ static vq_status prepare(training *t, const float *x, size_t n, uint32_t d,
     if (!t->residual || !t->codes || !t->own)
         return vqi_fail_nomem((unsigned long long)floats * sizeof *t->residual);
     memcpy(t->residual, x, floats * sizeof *x);
+    /* As large as two copies of the rows, at most; with more, each level begins at the first again. */
+    if (t->opts.beam > 1 && (uint64_t)t->opts.beam * t->opts.levels <= 2 * (uint64_t)d)
+        return vqi_beam_keep(&t->kept, n, t->opts.beam, t->opts.levels);
     return VQ_OK;
 }
 
@@ -148,14 +153,17 @@ static vq_status strip(training *t)
         t->coded = last;
         return VQ_OK;
     }
-    if (last)
+    if (last && !t->kept.codes)
         return VQ_OK;
     vq_status status = vqi_residual_view(&so_far, t->codebooks, t->levels);
     if (status)
         return status;
-    status = encode(t, so_far);
-    if (!status)
+    status = t->kept.codes
+                 ? vqi_beam_extend(t->codes, &t->kept, so_far, t->x, t->n, t->opts.kmeans.threads)
+                 : encode(t, so_far);
+    if (!status && !last)
         leave(t, so_far);
+    t->coded = !status && last;
     vq_quantizer_free(so_far);
     return status;
 }
@@ -344,6 +352,7 @@ vq_status vq_residual_train(vq_quantizer **out, const float *x, size_t n, uint32
     vqi_free(t.residual);
     vqi_free(t.codes);
     vqi_free(t.own);
+    vqi_beam_kept_clear(&t.kept);
     if (status)
         vq_quantizer_free(q);
     else

@@ -2,7 +2,7 @@
 /* Beam search and rate-aware encoding of the residual quantizer, against the contract written out. */
 #include <math.h>
 
-#include "rvq/residual.h"
+#include "rvq/residual_internal.h"
 #include "test_support.h"
 #include "vq/cpu.h"
 
@@ -216,6 +216,41 @@ static void the_codes_are_those_of_the_contract(void **state)
             free(x);
             vq_quantizer_free(q);
         }
+}
+
+/* Who adds a level at a time and keeps the prefixes has the codes of who begins at the first level again. */
+static void a_level_at_a_time_is_the_same(void **state)
+{
+    (void)state;
+    enum { D = 24, N = 70, LEVELS = 4 };
+    static const uint32_t sizes[LEVELS] = {90, 20, 130, 70}, beams[] = {2, 5, 32};
+    static float x[N * D];
+    uint32_t codes[N * LEVELS], wanted[N * LEVELS];
+    uint64_t seed = 5;
+    for (int kind = 0; kind < FAMILIES; kind++) {
+        vq_quantizer *q = make(sizes, LEVELS, D, (family)kind, 31);
+        fill(x, N * D, (family)kind, 1.3, &seed);
+        for (size_t i = 0; i < COUNT(beams) * COUNT(masks); i++) {
+            vqi_beam_kept kept;
+            vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
+            opts.beam = beams[i % COUNT(beams)];
+            vq_cpu_set_mask(masks[i / COUNT(beams)]);
+            assert_ok(vqi_beam_keep(&kept, N, opts.beam, LEVELS));
+            for (uint32_t l = 1; l <= LEVELS; l++) {
+                vq_quantizer *some;
+                assert_ok(vqi_residual_view(&some, ((vqi_residual *)q)->codebooks, l));
+                opts.levels = l;
+                assert_ok(vq_quantize(wanted, q, x, N, &opts));
+                memset(codes, 0xff, sizeof codes);
+                assert_ok(vqi_beam_extend(codes, &kept, some, x, N, 1 + (int)(l % 3)));
+                assert_memory_equal(codes, wanted, N * l * sizeof *codes);
+                vq_quantizer_free(some);
+            }
+            vqi_beam_kept_clear(&kept);
+        }
+        vq_quantizer_free(q);
+    }
+    vq_cpu_set_mask(UINT32_MAX);
 }
 
 /* A beam of 1 is the greedy search, of all codes an exhaustive one; the mean error falls from one to the other. */
@@ -435,6 +470,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_codes_are_those_of_the_contract),
+        cmocka_unit_test(a_level_at_a_time_is_the_same),
         cmocka_unit_test(wider_beams_are_better),
         cmocka_unit_test(bits_fall_as_lambda_rises),
         cmocka_unit_test(bad_options_are_named),
