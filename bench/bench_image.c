@@ -56,13 +56,12 @@ static void time_parts(timing *t, const vq_codec *codec, const vq_signal *pictur
     float *latents = malloc(n * model->dim * sizeof *latents);
     float *scratch = malloc((size_t)threads * scratch_size * sizeof *scratch);
     uint32_t *codes = malloc(n * levels * sizeof *codes);
-    if (!latents || !scratch || !codes)
+    long *bad = malloc(view.rows * sizeof *bad);
+    if (!latents || !scratch || !codes || !bad)
         check(VQ_E_NOMEM);
     double start = seconds();
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-    for (size_t r = 0; r < view.rows; r++)
-        vqi_image_analyse_row(latents + r * view.columns * model->dim, model, &view, r, 0,
-                              scratch + (size_t)omp_get_thread_num() * scratch_size);
+    vqi_image_analyse_rows(latents, bad, model, &view, 0, view.rows, 0, scratch, scratch_size,
+                           threads);
     t->transform += seconds() - start;
     vq_quantize_opts opts = VQ_QUANTIZE_OPTS_INIT;
     opts.levels = levels;
@@ -73,6 +72,7 @@ static void time_parts(timing *t, const vq_codec *codec, const vq_signal *pictur
     free(latents);
     free(scratch);
     free(codes);
+    free(bad);
 }
 
 static void time_picture(timing *t, const vq_codec *codec, const char *path, int threads)

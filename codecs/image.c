@@ -136,11 +136,8 @@ static vq_status encode_band(band *b, vq_tokens *tokens, size_t plane, size_t ro
 {
     const vqi_picture *picture = &b->picture;
     const size_t columns = picture->columns;
-#pragma omp parallel for schedule(dynamic) num_threads(b->threads)
-    for (size_t r = 0; r < rows; r++)
-        b->bad[r] = vqi_image_analyse_row(
-            b->latents + r * columns * b->model->dim, b->model, picture, row + r, 0,
-            b->scratch + (size_t)omp_get_thread_num() * b->scratch_size);
+    vqi_image_analyse_rows(b->latents, b->bad, b->model, picture, row, rows, 0, b->scratch,
+                           b->scratch_size, b->threads);
     for (size_t r = 0; r < rows; r++)
         if (b->bad[r] >= 0)
             return vqi_fail(VQ_E_NONFINITE,

@@ -2,6 +2,8 @@
 /* Picture to latents, one row of blocks at a time. All sums run in one fixed order, and the loops that the
    compiler may make wide run over independent results: the latents are the same bits on every machine. */
 #include <math.h>
+#include <omp.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "codecs/image_internal.h"
@@ -85,13 +87,18 @@ static long load_row(float *const planes[VQI_IMAGE_PLANES], const vqi_image_mode
     return bad == 0 ? -1 : first_bad_pixel(picture, sample);
 }
 
-/* Load the 2 M pixel rows of a window; rows beyond the padded picture are never read by the matrices. */
+/* Load the 2 M pixel rows of a window, of which the window before it left the first M behind if this one goes on from there; rows
+ * beyond the padded picture are never read by the matrices. */
 static long load_window(float *planes, const vqi_image_model *model, const vqi_picture *picture,
-                        size_t row)
+                        size_t row, int goes_on)
 {
     const size_t m = model->block, padded = padded_width(model, picture);
     long bad = -1;
-    for (size_t j = 0; j < 2 * m; j++) {
+    for (size_t p = 0; goes_on && p < VQI_IMAGE_PLANES; p++) {
+        float *plane = planes + p * 2 * m * padded;
+        memcpy(plane, plane + m * padded, m * padded * sizeof *plane);
+    }
+    for (size_t j = goes_on ? m : 0; j < 2 * m; j++) {
         float *plane[VQI_IMAGE_PLANES];
         for (size_t p = 0; p < VQI_IMAGE_PLANES; p++)
             plane[p] = planes + (p * 2 * m + j) * padded;
@@ -106,13 +113,14 @@ static long load_window(float *planes, const vqi_image_model *model, const vqi_p
     return bad;
 }
 
-long vqi_image_analyse_row(float *latents, const vqi_image_model *model, const vqi_picture *picture,
-                           size_t row, int all, float *scratch)
+/* goes_on: 1 = the scratch is as the row before this one left it. @return -1, or the first column that is not finite. */
+static long analyse_row(float *latents, const vqi_image_model *model, const vqi_picture *picture,
+                        size_t row, int all, int goes_on, float *scratch)
 {
     const uint32_t m = model->block;
     const size_t padded = padded_width(model, picture), square = (size_t)m * m;
     float *planes = scratch, *frequencies = planes + VQI_IMAGE_PLANES * 2 * m * padded;
-    const long bad = load_window(planes, model, picture, row);
+    const long bad = load_window(planes, model, picture, row, goes_on);
     if (bad >= 0)
         return bad;
 
@@ -130,10 +138,31 @@ long vqi_image_analyse_row(float *latents, const vqi_image_model *model, const v
             if (all)
                 continue;
             for (uint32_t i = 0; i < model->dim; i++)
-                if (model->kept[i] / square == p)
+                if (model->kept[i] - p * square < square) /* of this plane: below it, it wraps */
                     latents[b * stride + i] =
                         frequencies[m * padded + model->kept[i]] * model->weights[i];
         }
     }
     return -1;
+}
+
+void vqi_image_analyse_rows(float *latents, long *bad, const vqi_image_model *model,
+                            const vqi_picture *picture, size_t first, size_t rows, int all,
+                            float *scratch, size_t scratch_size, int threads)
+{
+    const size_t square = (size_t)model->block * model->block,
+                 stride = picture->columns * (all ? VQI_IMAGE_PLANES * square : model->dim);
+    /* Neighbours share half of their pixels: a few in a row for each thread. */
+    const size_t fair = rows / (size_t)threads, few = fair > 4 ? 4 : fair ? fair : 1;
+#pragma omp parallel num_threads(threads)
+    {
+        float *own = scratch + (size_t)omp_get_thread_num() * scratch_size;
+        size_t next = SIZE_MAX;
+#pragma omp for schedule(dynamic, few)
+        for (size_t r = 0; r < rows; r++) {
+            bad[r] =
+                analyse_row(latents + r * stride, model, picture, first + r, all, r == next, own);
+            next = r + 1;
+        }
+    }
 }

@@ -59,12 +59,14 @@ static inline size_t vqi_blocks(size_t n, uint32_t m)
 size_t vqi_image_analysis_scratch(const vqi_image_model *model, const vqi_picture *picture);
 
 /**
- * The latents of one row of blocks.
- * @param[out] latents columns x d, or, if all is 1, columns x (3 * M * M): every coefficient, unweighted.
- * @return -1, or the index of the first pixel column of a sample that is not finite.
+ * The latents of some rows of blocks, by `threads` threads.
+ * @param[out] latents rows x columns x d, or, if all is 1, rows x columns x (3 * M * M): every coefficient, unweighted.
+ * @param[out] bad     rows: -1, or the index of the first pixel column of a sample that is not finite.
+ * @param      scratch threads x scratch_size.
  */
-long vqi_image_analyse_row(float *latents, const vqi_image_model *model, const vqi_picture *picture,
-                           size_t row, int all, float *scratch);
+void vqi_image_analyse_rows(float *latents, long *bad, const vqi_image_model *model,
+                            const vqi_picture *picture, size_t first, size_t rows, int all,
+                            float *scratch, size_t scratch_size, int threads);
 
 /** Floats that the horizontal synthesis of one row of blocks fills. */
 size_t vqi_image_row_size(const vqi_image_model *model, const vqi_picture *picture);

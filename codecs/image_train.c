@@ -166,20 +166,17 @@ static vq_status analyse(float **out, size_t *count, const trainer *t, const vq_
     const size_t scratch_size = vqi_image_analysis_scratch(t->model, &picture);
     float *latents = vqi_alloc(picture.rows * picture.columns, stride * sizeof *latents);
     float *scratch = vqi_alloc((size_t)threads, scratch_size * sizeof *scratch);
-    int finite = 1;
+    long *bad = vqi_alloc(picture.rows, sizeof *bad);
     vq_status status = VQ_OK;
-    if (!latents || !scratch)
+    if (!latents || !scratch || !bad)
         status = vqi_fail_nomem(picture.rows * picture.columns * stride * sizeof *latents);
-    else {
-#pragma omp parallel for schedule(dynamic) num_threads(threads) reduction(&& : finite)
-        for (size_t r = 0; r < picture.rows; r++)
-            finite = vqi_image_analyse_row(
-                         latents + r * picture.columns * stride, t->model, &picture, r, all,
-                         scratch + (size_t)omp_get_thread_num() * scratch_size) < 0 &&
-                     finite;
-        if (!finite)
+    else
+        vqi_image_analyse_rows(latents, bad, t->model, &picture, 0, picture.rows, all, scratch,
+                               scratch_size, threads);
+    for (size_t r = 0; !status && r < picture.rows; r++)
+        if (bad[r] >= 0)
             status = vqi_fail(VQ_E_NONFINITE, "a training picture holds a NaN or an infinity");
-    }
+    vq_free(bad);
     vq_free(scratch);
     if (status) {
         vq_free(latents);

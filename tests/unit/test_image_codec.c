@@ -102,9 +102,11 @@ static void transform_is_its_own_inverse(void **state)
         float *scratch = malloc(vqi_image_analysis_scratch(&whole, &view) * sizeof *scratch);
         const size_t line = vqi_image_row_size(&whole, &view);
         float *lines = malloc(view.rows * line * sizeof *lines);
+        long bad;
         for (size_t r = 0; r < view.rows; r++) {
             float *row = latents + r * view.columns * whole.dim;
-            assert_int_equal(vqi_image_analyse_row(row, &whole, &view, r, 0, scratch), -1);
+            vqi_image_analyse_rows(row, &bad, &whole, &view, r, 1, 0, scratch, 0, 1);
+            assert_int_equal(bad, -1);
             vqi_image_synthesise_columns(lines + r * line, &whole, &view, row);
         }
         for (size_t r = 0; r < view.rows; r++)
@@ -137,16 +139,15 @@ static void transform_keeps_energy(void **state)
     vq_signal *picture = make_picture(48, 64, 3, 5);
     const vqi_picture view = {
         .signal = picture, .height = 48, .width = 64, .rows = 3, .columns = 4};
-    float *latents = malloc((size_t)4 * 768 * sizeof *latents);
+    float *latents = malloc((size_t)3 * 4 * 768 * sizeof *latents);
     float *scratch = malloc(vqi_image_analysis_scratch(model, &view) * sizeof *scratch);
+    long bad[3];
     double samples = 0, coefficients = 0;
     for (size_t i = 0; i < vq_signal_count(picture); i++)
         samples += pow(picture->data[i] - 0.5, 2);
-    for (size_t r = 0; r < 3; r++) {
-        vqi_image_analyse_row(latents, model, &view, r, 1, scratch);
-        for (size_t i = 0; i < (size_t)4 * 768; i++)
-            coefficients += pow(latents[i], 2);
-    }
+    vqi_image_analyse_rows(latents, bad, model, &view, 0, 3, 1, scratch, 0, 1);
+    for (size_t i = 0; i < (size_t)3 * 4 * 768; i++)
+        coefficients += pow(latents[i], 2);
     assert_true(fabs(coefficients / samples - 1) < 1e-5);
     free(latents);
     free(scratch);
@@ -172,11 +173,12 @@ static void transform_equals_the_reference(void **state)
         .signal = picture, .height = 37, .width = 53, .rows = 3, .columns = 4};
     float *latents = malloc((size_t)4 * 768 * sizeof *latents);
     float *scratch = malloc(vqi_image_analysis_scratch(model, &view) * sizeof *scratch);
-    vqi_image_analyse_row(latents, model, &view, 0, 1, scratch);
+    long bad;
+    vqi_image_analyse_rows(latents, &bad, model, &view, 0, 1, 1, scratch, 0, 1);
     const double corner[] = {0.05400283, -1.23943933, -0.33074177};
     for (int i = 0; i < 3; i++)
         assert_float_equal(latents[i], corner[i], 2e-6);
-    vqi_image_analyse_row(latents, model, &view, 1, 1, scratch);
+    vqi_image_analyse_rows(latents, &bad, model, &view, 1, 1, 1, scratch, 0, 1);
     const double inner[] = {-3.30240179, -0.27160006, -0.20681514, 0.01005220, 0.06471228};
     for (int i = 0; i < 5; i++)
         assert_float_equal(latents[2 * 768 + i], inner[i], 2e-6);
