@@ -8,7 +8,8 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { WINDOWS = 4 }; /* summed side by side, so that additions do not wait for each other */
+/* Windows that are summed side by side, so that additions do not wait for each other: the more, the wider registers are. */
+enum { WINDOWS = 4, MOST_WINDOWS = 8 };
 
 /* `width` is a multiple of the block size, `tile` columns stay in registers. */
 INLINE void columns(float *out, const float *rows, size_t width, const float *matrix, uint32_t m,
@@ -42,7 +43,7 @@ INLINE void columns(float *out, const float *rows, size_t width, const float *ma
 INLINE void windows_of(float *out, const float *window, size_t stride, const float *matrix,
                        const uint32_t m, const int count)
 {
-    float sum[WINDOWS][VQI_LAPPED_MAX_BLOCK] = {{0}};
+    float sum[MOST_WINDOWS][VQI_LAPPED_MAX_BLOCK] = {{0}};
     for (uint32_t j = 0; j < 2 * m; j++)
         for (int w = 0; w < count; w++)
             for (uint32_t u = 0; u < m; u++)
@@ -52,9 +53,11 @@ INLINE void windows_of(float *out, const float *window, size_t stride, const flo
 }
 
 INLINE void block_of(float *out, const float *window, size_t stride, const float *matrix,
-                     const uint32_t m, uint32_t count)
+                     const uint32_t m, uint32_t count, const int most)
 {
     uint32_t v = 0;
+    for (; v + (uint32_t)most <= count; v += (uint32_t)most)
+        windows_of(out + v * m, window + v * stride, stride, matrix, m, most);
     for (; v + WINDOWS <= count; v += WINDOWS)
         windows_of(out + v * m, window + v * stride, stride, matrix, m, WINDOWS);
     for (; v < count; v++)
@@ -62,21 +65,21 @@ INLINE void block_of(float *out, const float *window, size_t stride, const float
 }
 
 INLINE void block(float *out, const float *window, size_t stride, const float *matrix, uint32_t m,
-                  uint32_t count)
+                  uint32_t count, const int most)
 {
     switch (m) {
     case 8:
-        block_of(out, window, stride, matrix, 8, count);
+        block_of(out, window, stride, matrix, 8, count, most);
         break;
     case 16:
-        block_of(out, window, stride, matrix, 16, count);
+        block_of(out, window, stride, matrix, 16, count, most);
         break;
     default:
-        block_of(out, window, stride, matrix, m, count);
+        block_of(out, window, stride, matrix, m, count, most);
     }
 }
 
-#define KERNELS(set, target, tile)                                                                 \
+#define KERNELS(set, target, tile, most)                                                           \
     __attribute__((target)) static void columns_##set(float *out, const float *rows, size_t width, \
                                                       const float *matrix, uint32_t m,             \
                                                       uint32_t count)                              \
@@ -87,19 +90,19 @@ INLINE void block(float *out, const float *window, size_t stride, const float *m
                                                     size_t stride, const float *matrix,            \
                                                     uint32_t m, uint32_t count)                    \
     {                                                                                              \
-        block(out, window, stride, matrix, m, count);                                              \
+        block(out, window, stride, matrix, m, count, most);                                        \
     }
 
-KERNELS(portable, , 32)
+KERNELS(portable, , 32, WINDOWS)
 #if defined(__x86_64__)
-KERNELS(avx2, target("avx2"), 64)
+KERNELS(avx2, target("avx2"), 64, WINDOWS)
 /* Both compilers choose 256 bits where 512 are not asked for, each in its own words. */
 #if defined(__clang__)
 #define AVX512 target("avx512f,avx512vl"), min_vector_width(512)
 #else
 #define AVX512 target("avx512f,avx512vl,prefer-vector-width=512")
 #endif
-KERNELS(avx512, AVX512, 128)
+KERNELS(avx512, AVX512, 128, MOST_WINDOWS)
 #endif
 
 vqi_lapped_kernels vqi_lapped_select(void)
