@@ -83,6 +83,7 @@ static int train(char **argv, const float *x, size_t n, uint32_t d)
     opts.kmeans.max_iterations = number(argv[9]);
     opts.kmeans.tolerance = -1;
     opts.refits = number(argv[10]);
+    opts.prefixes = opts.beam;               /* as faiss does */
     opts.kmeans.seeding = VQ_SEEDING_RANDOM; /* as faiss's */
     opts.inner_seeds = 1;
     vq_quantizer *q;

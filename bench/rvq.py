@@ -24,7 +24,7 @@ import numpy
 
 HERE = pathlib.Path(__file__).resolve().parent
 D, LEVELS, K, TRAIN = 128, 8, 1024, 65536
-ITERATIONS = {1: 4, 5: 10} # of ours, by the beam of training
+ITERATIONS = {1: 4, 5: 4} # of ours, by the beam of training
 FRESH = {1: 32768, 5: 8192, 32: 1024}
 
 

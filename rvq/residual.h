@@ -97,12 +97,16 @@ typedef struct vq_residual_train_opts {
                         says: where rows vary in many dimensions (above some 15 log2 K) better than the rows themselves, and
                         better than k-means++. VQ_INNER_SEEDS_WHERE_SPREAD = so, whatever the seeding, at those levels
                         where they do, by the participation ratio (tr C)^2 / tr C^2; other levels are seeded as kmeans says */
+    /** Of the beam: the next level is trained on what so many of the best prefixes leave of each row, not only the best, as all
+     *  of them will be met in encoding: with 64 rows for each codeword 2 % less error on fresh rows. 0 = 1; at most the
+     *  beam. Takes that many copies of the rows in memory, and k-means that many times as long. */
+    uint32_t prefixes;
 } vq_residual_train_opts;
 
 #define VQ_RESIDUAL_TRAIN_OPTS_INIT                                                                \
     {                                                                                              \
         sizeof(vq_residual_train_opts), 0, NULL, VQ_KMEANS_OPTS_INIT, NULL, NULL, NULL, 0, 0, 0,   \
-            0, 0                                                                                   \
+            0, 0, 0                                                                                \
     }
 
 /**

@@ -21,7 +21,10 @@ typedef struct training {
     const float *x; /* n x d */
     size_t n;
     uint32_t d;
-    float *residual; /* n x d */
+    float *
+        residual; /* n x d for each of opts.prefixes: the best prefixes of all rows, then the second best ... */
+    float *weights;  /* kmeans.weights as often, or NULL */
+    size_t rows;     /* of the residuals that are there: n, or a multiple */
     uint32_t *codes; /* n x levels; greedily found ones are there as soon as their level is */
     uint32_t *own;   /* n: of one level */
     bool coded;      /* the codes are those of the codebooks */
@@ -87,6 +90,10 @@ static vq_status prepare(training *t, const float *x, size_t n, uint32_t d,
                         t->opts.damping);
     if (!(t->opts.damping > 0))
         t->opts.damping = DEFAULT_DAMPING;
+    if (t->opts.prefixes > (t->opts.beam > 1 ? t->opts.beam : 1))
+        return vqi_fail(VQ_E_ARG, "vq_residual_train_opts.prefixes is %u, of a beam of %u",
+                        t->opts.prefixes, t->opts.beam > 1 ? t->opts.beam : 1);
+    t->opts.prefixes = t->opts.prefixes ? t->opts.prefixes : 1;
     if (t->opts.inner_seeds < 0 || t->opts.inner_seeds > VQ_INNER_SEEDS_WHERE_SPREAD)
         return vqi_fail(VQ_E_ARG, "vq_residual_train_opts.inner_seeds is %d (0 to 2)",
                         t->opts.inner_seeds);
@@ -97,25 +104,36 @@ static vq_status prepare(training *t, const float *x, size_t n, uint32_t d,
     if (t->opts.shared && t->opts.kmeans.k < t->opts.levels)
         return vqi_fail(VQ_E_ARG, "%u codewords for %u levels to share (at least as many)",
                         t->opts.kmeans.k, t->opts.levels);
-    size_t floats, codes;
-    if (!x || !n || !d || !vqi_mul(&floats, n, d) || !vqi_mul(&codes, n, t->opts.levels))
+    const uint32_t prefixes = t->opts.prefixes;
+    size_t floats, codes, most;
+    if (!x || !n || !d || !vqi_mul(&floats, n, d) || !vqi_mul(&codes, n, t->opts.levels) ||
+        !vqi_mul(&most, floats, prefixes))
         return vqi_fail(VQ_E_ARG, "residual training on %zu rows of %u floats (give some)", n, d);
     t->x = x;
-    t->n = n;
+    t->n = t->rows = n;
     t->d = d;
     if (t->opts.resume) {
         const vq_status resumable = check_resume(t);
         if (resumable)
             return resumable;
     }
-    t->residual = vqi_alloc(floats, sizeof *t->residual);
+    t->residual = vqi_alloc(most, sizeof *t->residual);
     t->codes = vqi_alloc(codes, sizeof *t->codes);
     t->own = vqi_alloc(n, sizeof *t->own);
     if (!t->residual || !t->codes || !t->own)
-        return vqi_fail_nomem((unsigned long long)floats * sizeof *t->residual);
+        return vqi_fail_nomem((unsigned long long)most * sizeof *t->residual);
     memcpy(t->residual, x, floats * sizeof *x);
+    if (t->opts.kmeans.weights && prefixes > 1) {
+        t->weights = vqi_alloc(most / d, sizeof *t->weights);
+        if (!t->weights)
+            return vqi_fail_nomem((unsigned long long)most / d * sizeof *t->weights);
+        for (uint32_t p = 0; p < prefixes; p++)
+            memcpy(t->weights + p * n, t->opts.kmeans.weights, n * sizeof *t->weights);
+        t->opts.kmeans.weights = t->weights;
+    }
     /* As large as two copies of the rows, at most; with more, each level begins at the first again. */
-    if (t->opts.beam > 1 && (uint64_t)t->opts.beam * t->opts.levels <= 2 * (uint64_t)d)
+    if (t->opts.beam > 1 &&
+        (prefixes > 1 || (uint64_t)t->opts.beam * t->opts.levels <= 2 * (uint64_t)d))
         return vqi_beam_keep(&t->kept, n, t->opts.beam, t->opts.levels);
     return VQ_OK;
 }
@@ -139,6 +157,23 @@ static void leave(training *t, const vq_quantizer *q)
                               t->opts.kmeans.threads);
 }
 
+/* What the best of the prefixes that are kept leave of the rows, one prefix after the other. */
+static void leave_kept(training *t, const vq_quantizer *q)
+{
+    const vqi_beam_kept *kept = &t->kept;
+    const uint32_t levels = vq_quantizer_levels(q),
+                   some = kept->prefixes < t->opts.prefixes ? kept->prefixes : t->opts.prefixes;
+    for (uint32_t p = 0; p < some; p++) {
+        float *residual = t->residual + p * t->n * t->d;
+        memcpy(residual, t->x, t->n * t->d * sizeof *residual);
+        for (uint32_t l = 0; l < levels; l++)
+            vqi_residual_subtract(residual, vq_quantizer_codebook(q, l),
+                                  kept->codes + (size_t)p * kept->room + l,
+                                  (size_t)kept->beam * kept->room, t->n, t->opts.kmeans.threads);
+    }
+    t->rows = some * t->n;
+}
+
 /* The next level is there, with its codes of the residuals: find what it leaves over. */
 static vq_status strip(training *t)
 {
@@ -158,11 +193,11 @@ static vq_status strip(training *t)
     vq_status status = vqi_residual_view(&so_far, t->codebooks, t->levels);
     if (status)
         return status;
-    status = t->kept.codes
-                 ? vqi_beam_extend(t->codes, &t->kept, so_far, t->x, t->n, t->opts.kmeans.threads)
-                 : encode(t, so_far);
+    const bool keeps = t->kept.codes != NULL;
+    status = keeps ? vqi_beam_extend(t->codes, &t->kept, so_far, t->x, t->n, t->opts.kmeans.threads)
+                   : encode(t, so_far);
     if (!status && !last)
-        leave(t, so_far);
+        (keeps ? leave_kept : leave)(t, so_far);
     t->coded = !status && last;
     vq_quantizer_free(so_far);
     return status;
@@ -242,17 +277,17 @@ static vq_status draw_seeds(float *seeds, const training *t, uint32_t k, uint64_
     double *mean = vqi_calloc(d, sizeof *mean);
     if (!mean)
         return vqi_fail_nomem(d * sizeof *mean);
-    for (size_t i = 0; i < t->n; i++)
+    for (size_t i = 0; i < t->rows; i++)
         for (size_t j = 0; j < d; j++)
             mean[j] += t->residual[i * d + j];
     /* In steps, as the last bit of pow() is not the same everywhere. */
     const double share = ceil(64 * sqrt(1 - pow(k, -2.0 / (double)d))) / 64;
     vqi_random random = vqi_random_from(seed);
     for (size_t c = 0; c < k; c++) { /* one of each k-th of the rows: all differ */
-        const size_t first = t->n * c / k, end = t->n * (c + 1) / k;
+        const size_t first = t->rows * c / k, end = t->rows * (c + 1) / k;
         const size_t row = first + (size_t)(vqi_random_uniform(&random) * (double)(end - first));
         for (size_t j = 0; j < d; j++) {
-            const double middle = mean[j] / (double)t->n;
+            const double middle = mean[j] / (double)t->rows;
             seeds[c * d + j] = (float)(middle + share * (t->residual[row * d + j] - middle));
         }
     }
@@ -271,7 +306,7 @@ static vq_status train_level(training *t)
     vq_status status = VQ_OK;
     int inner = t->opts.inner_seeds == 1 && kmeans.seeding == VQ_SEEDING_RANDOM;
     if (t->opts.inner_seeds == VQ_INNER_SEEDS_WHERE_SPREAD)
-        status = vqi_residual_is_spread(&inner, t->residual, t->n, t->d, kmeans.k);
+        status = vqi_residual_is_spread(&inner, t->residual, t->rows, t->d, kmeans.k);
     if (!status && inner && !kmeans.weights && kmeans.k && kmeans.k <= t->n) {
         seeds = vqi_alloc(kmeans.k, t->d * sizeof *seeds);
         status = seeds ? draw_seeds(seeds, t, kmeans.k, kmeans.seed)
@@ -281,7 +316,7 @@ static vq_status train_level(training *t)
     if (!status)
         status =
             vqi_kmeans_train_codes(&t->codebooks[level], &report, t->opts.beam <= 1 ? t->own : NULL,
-                                   t->residual, t->n, t->d, &kmeans);
+                                   t->residual, t->rows, t->d, &kmeans);
     vq_free(seeds);
     if (status)
         return status;
@@ -352,6 +387,7 @@ vq_status vq_residual_train(vq_quantizer **out, const float *x, size_t n, uint32
     vqi_free(t.residual);
     vqi_free(t.codes);
     vqi_free(t.own);
+    vqi_free(t.weights);
     vqi_beam_kept_clear(&t.kept);
     if (status)
         vq_quantizer_free(q);

@@ -123,6 +123,43 @@ static void test_refit(void **state)
     free(fresh);
 }
 
+/* Levels that are trained on what all prefixes leave do better on rows that were not there; whatever the threads, and whether
+ * rows count once or have weights of 1. */
+static void test_prefixes(void **state)
+{
+    (void)state;
+    enum { ROWS = 3000, WIDE = 16 };
+    float *x = make_gaussian(ROWS, WIDE, 9), *fresh = make_gaussian(ROWS, WIDE, 10), ones[ROWS];
+    for (size_t i = 0; i < ROWS; i++)
+        ones[i] = 1;
+    vq_residual_train_opts opts = VQ_RESIDUAL_TRAIN_OPTS_INIT;
+    opts.levels = 4;
+    opts.kmeans.k = 64;
+    opts.kmeans.seeding = VQ_SEEDING_RANDOM;
+    opts.beam = 4;
+    vq_quantizer *plain, *better, *again;
+    assert_ok(vq_residual_train(&plain, x, ROWS, WIDE, &opts));
+    opts.prefixes = 4;
+    opts.kmeans.threads = 1;
+    assert_ok(vq_residual_train(&better, x, ROWS, WIDE, &opts));
+    opts.kmeans.threads = 3;
+    opts.kmeans.weights = ones;
+    assert_ok(vq_residual_train(&again, x, ROWS, WIDE, &opts));
+    assert_same_quantizer(better, again);
+    assert_true(mean_error(better, fresh, ROWS, 0, 4) <
+                0.99 * mean_error(plain, fresh, ROWS, 0, 4));
+    vq_quantizer_free(plain);
+    vq_quantizer_free(better);
+    vq_quantizer_free(again);
+    opts.prefixes = 5;
+    assert_status(VQ_E_ARG, vq_residual_train(&plain, x, ROWS, WIDE, &opts));
+    opts.beam = 0;
+    opts.prefixes = 2;
+    assert_status(VQ_E_ARG, vq_residual_train(&plain, x, ROWS, WIDE, &opts));
+    free(x);
+    free(fresh);
+}
+
 /* One codebook for all levels: stored once, and it decodes as it did. */
 static void test_shared(void **state)
 {
@@ -224,9 +261,9 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known_answers), cmocka_unit_test(test_refit),
-        cmocka_unit_test(test_shared),        cmocka_unit_test(test_seeds_where_spread),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_known_answers),      cmocka_unit_test(test_refit),
+        cmocka_unit_test(test_prefixes),           cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_seeds_where_spread), cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
