@@ -34,7 +34,8 @@ enum {
     VQTRAIN_LAMBDA = 1 << 15,
     VQTRAIN_SPLIT_INPUT = 1 << 16,
     VQTRAIN_TEACHER = 1 << 17,
-    VQTRAIN_SCALES = 1 << 18
+    VQTRAIN_SCALES = 1 << 18,
+    VQTRAIN_TRAIN_PREFIXES = 1 << 19
 };
 
 typedef struct vqtrain_kind vqtrain_kind;
@@ -53,10 +54,10 @@ typedef struct vqtrain_settings {
     const char *actions_only;       /**< the last option that only actions take, or NULL */
     uint32_t k, levels, dim, iterations, repair, parts;
     uint32_t bins[VQTRAIN_MOST_BINS], bin_count;
-    uint32_t train_beam, refits; /**< of residual levels, in training */
-    int shared;                  /**< one codebook for all levels */
-    uint32_t beam;               /**< of the encoding that the report is about */
-    float lambda;                /**< of that encoding; of pictures without a kind, of training */
+    uint32_t train_beam, train_prefixes, refits; /**< of residual levels, in training */
+    int shared;                                  /**< one codebook for all levels */
+    uint32_t beam;                               /**< of the encoding that the report is about */
+    float lambda; /**< of that encoding; of pictures without a kind, of training */
     vq_split_input split_input;
     const char *teacher;                /**< --teacher FILE, or NULL */
     uint32_t scales[2 * VQ_MAX_LEVELS]; /**< rows and columns of each; of multiscale */

@@ -36,6 +36,7 @@ static vq_residual_train_opts residual_opts(vqtrain_run *run)
     opts.levels = run->settings->levels;
     opts.kmeans = vqtrain_kmeans_opts(run);
     opts.beam = run->settings->train_beam;
+    opts.prefixes = run->settings->train_prefixes;
     opts.refits = run->settings->refits;
     opts.shared = run->settings->shared;
     if (!(run->settings->given & VQTRAIN_SEEDING))
@@ -122,7 +123,8 @@ static vq_status train_bsq(vqtrain_run *run, vq_quantizer **out, const vq_source
 enum {
     ANY_KMEANS = VQTRAIN_K | VQTRAIN_ITERATIONS | VQTRAIN_STORAGE | VQTRAIN_SEEDING |
                  VQTRAIN_TOLERANCE | VQTRAIN_REPAIR,
-    ANY_RESIDUAL = ANY_KMEANS | VQTRAIN_LEVELS | VQTRAIN_TRAIN_BEAM | VQTRAIN_REFIT | VQTRAIN_BEAM
+    ANY_RESIDUAL = ANY_KMEANS | VQTRAIN_LEVELS | VQTRAIN_TRAIN_BEAM | VQTRAIN_TRAIN_PREFIXES |
+                   VQTRAIN_REFIT | VQTRAIN_BEAM
 };
 
 static const vqtrain_kind kinds[] = {
@@ -140,9 +142,9 @@ enum { KINDS = sizeof kinds / sizeof *kinds };
 
 /* Names of the bits, in their order. */
 static const char *const option_names[] = {
-    "k",     "levels", "iterations",  "metric",  "storage",    "seeding", "tolerance",
-    "parts", "bins",   "bound",       "repair",  "train-beam", "refit",   "shared",
-    "beam",  "lambda", "split-input", "teacher", "scales"};
+    "k",     "levels", "iterations",  "metric",  "storage",    "seeding",       "tolerance",
+    "parts", "bins",   "bound",       "repair",  "train-beam", "refit",         "shared",
+    "beam",  "lambda", "split-input", "teacher", "scales",     "train-prefixes"};
 
 enum { OPTIONS = sizeof option_names / sizeof *option_names };
 

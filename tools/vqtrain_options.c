@@ -19,6 +19,7 @@ enum {
     KEY_BINS,
     KEY_BOUND,
     KEY_TRAIN_BEAM,
+    KEY_TRAIN_PREFIXES,
     KEY_REFIT,
     KEY_SHARED,
     KEY_SPLIT_INPUT,
@@ -59,6 +60,9 @@ static const cli_option options[] = {
      "                            (default 1e-4; negative = never)"},
     {KEY_TRAIN_BEAM, "train-beam", "N",
      "prefixes kept between levels in training (default 1, pictures 2)"},
+    {KEY_TRAIN_PREFIXES, "train-prefixes", "N",
+     "of these, how many the next level is trained on: better on vectors that\n"
+     "                            were not there, and as many times the memory (default 1)"},
     {KEY_REFIT, "refit", "N", "rounds that refit all levels together (default 0, pictures 6)"},
     {KEY_LAMBDA, "lambda", "L",
      "what a bit costs, in squared error of a vector: in the encoding that\n"
@@ -240,6 +244,9 @@ static int on_option(void *state, const cli_common *common, int key, const char 
     case KEY_TRAIN_BEAM:
         s->given |= VQTRAIN_TRAIN_BEAM;
         return number_option(&s->train_beam, common, "train-beam", value, VQ_MAX_BEAM);
+    case KEY_TRAIN_PREFIXES:
+        s->given |= VQTRAIN_TRAIN_PREFIXES;
+        return number_option(&s->train_prefixes, common, "train-prefixes", value, VQ_MAX_BEAM);
     case KEY_REFIT:
         s->given |= VQTRAIN_REFIT;
         return number_option(&s->refits, common, "refit", value, 1000);
@@ -353,12 +360,12 @@ char *vqtrain_identity(const vqtrain_settings *s, int features)
         identity = cli_format(
             "libvq=%s %squantizer=%s levels=%u k=%u parts=%u bins=%s bound=%s scales=%s split=%s%s "
             "metric=%s storage=%s iterations=%u tolerance=%g seeding=%s repair=%u train_beam=%u "
-            "refit=%u shared=%d max_vectors=%llu seed=%llu",
+            "train_prefixes=%u refit=%u shared=%d max_vectors=%llu seed=%llu",
             vq_version(), codec, vqtrain_kind_name(s->kind), s->levels, s->k, s->parts, bins,
             vq_fsq_bound_name(s->bound), scales, s->split_input == VQ_SPLIT_SAME ? "same" : "rest",
             s->teacher ? ",teacher" : "", vq_metric_name(s->metric), vq_dtype_name(s->storage),
-            s->iterations, s->tolerance, seeding, s->repair, s->train_beam, s->refits, s->shared,
-            sample, seed);
+            s->iterations, s->tolerance, seeding, s->repair, s->train_beam, s->train_prefixes,
+            s->refits, s->shared, sample, seed);
     free(codec);
     free(bins);
     free(scales);
