@@ -205,6 +205,9 @@ int vqtrain_resolve(vqtrain_settings *s, const cli_common *common)
     }
     if (s->given & VQTRAIN_K & s->kind->takes && s->bin_count)
         return cli_usage(common, "--bins says what --k would (give one of them)");
+    if (s->train_prefixes > (s->train_beam ? s->train_beam : 1))
+        return cli_usage(common, "--train-prefixes: %u of the %u that --train-beam keeps",
+                         s->train_prefixes, s->train_beam ? s->train_beam : 1);
     const int has_codebook = (s->kind->takes & VQTRAIN_TOLERANCE) != 0;
     if (has_codebook && s->k > 1u << 24)
         return cli_usage(common, "--k: %u is more than 16777216", s->k);
