@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a model of SimVQ is, and each of its two searches: bytes, memory, time, and its codes beside a flat codebook's. */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 enum { ROUNDS = 5 };
 
 /* How much libvq holds, and held at most, in bytes. */
-static _Atomic size_t held, most_held;
+static atomic_size_t held, most_held;
 
 enum { HEAD = 64 }; /* before each block, for its size */
 
@@ -25,9 +26,9 @@ static void *count_alloc(void *context, size_t size)
     if (!block)
         return NULL;
     memcpy(block, &size, sizeof size);
-    const size_t now_held = held += size;
-    if (now_held > most_held)
-        most_held = now_held;
+    const size_t now_held = atomic_fetch_add(&held, size) + size;
+    if (now_held > atomic_load(&most_held))
+        atomic_store(&most_held, now_held);
     return block + HEAD;
 }
 
@@ -39,7 +40,7 @@ static void count_free(void *context, void *pointer)
     size_t size;
     char *block = (char *)pointer - HEAD;
     memcpy(&size, block, sizeof size);
-    held -= size;
+    atomic_fetch_sub(&held, size);
     free(block);
 }
 
@@ -54,15 +55,16 @@ typedef struct way {
 /* Begin and end to measure the making of a quantizer. */
 static double open_way(size_t *before)
 {
-    *before = most_held = held;
+    *before = atomic_load(&held);
+    atomic_store(&most_held, *before);
     return now();
 }
 
 static void close_way(way *w, size_t before, double start)
 {
     w->loading = now() - start;
-    w->bytes = held - before;
-    w->most = most_held - before;
+    w->bytes = atomic_load(&held) - before;
+    w->most = atomic_load(&most_held) - before;
 }
 
 /* A map that is not the identity. */
