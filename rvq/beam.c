@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Beam search (M-best search) through the levels of a residual quantizer. Threads take blocks of vectors; a block goes
  * through one level after the other, so that what a level needs stays in the caches. */
-#include <math.h>
 #include <omp.h>
 #include <string.h>
 
@@ -112,8 +111,7 @@ static search plan(const vq_quantizer *q, size_t n, const vq_quantize_opts *opts
  * slower than what they replace, and written to memory. */
 static size_t own_tables(const search *s, size_t n, int threads)
 {
-    double codes = 0, products = 0;
-    double searched = 0;
+    double codes = 0, products = 0, searched = 0;
     for (uint32_t l = 0; l < s->levels; l++) {
         const double k = s->q->codebooks[l]->k;
         products += l >= s->first ? codes * k : 0;
@@ -272,7 +270,7 @@ vq_status vqi_beam_extend(uint32_t *codes, vqi_beam_kept *kept, const vq_quantiz
     opts.beam = kept->beam;
     opts.threads = threads;
     search s = plan(q, n, &opts);
-    s.first = q->levels - 1;
+    s.first = kept->levels;
     s.kept = kept;
     const size_t size = workspace_of(&s, n, threads);
     char *workspace = vqi_alloc(size, 1);
@@ -281,7 +279,9 @@ vq_status vqi_beam_extend(uint32_t *codes, vqi_beam_kept *kept, const vq_quantiz
     uint32_t prefixes;
     const vq_status status = search_all(codes, &s, x, n, threads, workspace, &prefixes);
     vqi_free(workspace);
-    kept->levels = q->levels;
-    kept->prefixes = prefixes;
+    if (!status) {
+        kept->levels = q->levels;
+        kept->prefixes = prefixes;
+    }
     return status;
 }

@@ -56,7 +56,7 @@ typedef struct vqi_beam_kept {
 vq_status vqi_beam_keep(vqi_beam_kept *kept, size_t n, uint32_t beam, uint32_t levels);
 void vqi_beam_kept_clear(vqi_beam_kept *kept);
 /**
- * Search the last level of q, a residual quantizer; through the ones before it `kept` has been.
+ * Search those levels of q, a residual quantizer, that `kept` has not been through yet.
  * @param[out] codes n x levels of q: those of vq_quantize() with this beam.
  * @return as vq_quantize().
  */
