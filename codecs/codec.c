@@ -101,7 +101,9 @@ vq_status vq_codec_open(vq_codec **out, const char *model, const vq_codec_opts *
         const void *data;
         size_t size;
         uint8_t sha256[VQ_SHA256_SIZE];
-        status = vq_codec_builtin_model(&data, &size, sha256, model);
+        status = vq_codec_builtin_model(&data, &size, model);
+        if (!status)
+            status = vq_codec_builtin_sha256(sha256, model);
         return status ? status : open_memory(out, data, size, model, sha256, own.limits);
     }
     vq_bytes file = {NULL, 0};

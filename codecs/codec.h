@@ -149,9 +149,10 @@ VQ_API vq_status vq_codec_check(const vq_codec *codec, const vq_tokens *tokens,
 
 /** @return the name of the i-th built-in model, in the order of their numbers; NULL past the last. */
 VQ_API const char *vq_codec_builtin(size_t i);
-/** The bytes of a built-in model's file, static, and unless NULL their digest. @return VQ_OK, or VQ_E_ARG if there is none. */
-VQ_API vq_status vq_codec_builtin_model(const void **data, size_t *size,
-                                        uint8_t sha256[VQ_SHA256_SIZE], const char *name);
+/** The bytes of a built-in model's file, static. @return VQ_OK, or VQ_E_ARG if there is none. */
+VQ_API vq_status vq_codec_builtin_model(const void **data, size_t *size, const char *name);
+/** Their digest, which the build knows. @return as vq_codec_builtin_model(). */
+VQ_API vq_status vq_codec_builtin_sha256(uint8_t sha256[VQ_SHA256_SIZE], const char *name);
 
 #ifdef __cplusplus
 }

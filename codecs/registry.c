@@ -57,25 +57,42 @@ const char *vq_codec_builtin(size_t i)
     return i < MODEL_COUNT ? models[i].name : NULL;
 }
 
+/* The number of a model; MODEL_COUNT if there is none, and then the sentence says so. */
+static size_t find_model(const char *name)
+{
+    size_t i = 0;
+    while (i < MODEL_COUNT && strcmp(models[i].name, name) != 0)
+        i++;
+    if (i == MODEL_COUNT)
+        vqi_fail(VQ_E_ARG,
+                 "there is no built-in model \"%.40s\" (there is: image, " AUDIO
+                 "action, bins; a path holds a / or a .)",
+                 name);
+    return i;
+}
+
+vq_status vq_codec_builtin_model(const void **data, size_t *size, const char *name)
+{
+    const size_t i = find_model(name);
+    if (i == MODEL_COUNT)
+        return VQ_E_ARG;
+    *data = models[i].begin;
+    *size = (size_t)(models[i].end - models[i].begin);
+    return VQ_OK;
+}
+
 static int digit(char c)
 {
     return c <= '9' ? c - '0' : c - 'a' + 10;
 }
 
-vq_status vq_codec_builtin_model(const void **data, size_t *size, uint8_t sha256[VQ_SHA256_SIZE],
-                                 const char *name)
+vq_status vq_codec_builtin_sha256(uint8_t sha256[VQ_SHA256_SIZE], const char *name)
 {
-    for (size_t i = 0; i < MODEL_COUNT; i++)
-        if (!strcmp(models[i].name, name)) {
-            *data = models[i].begin;
-            *size = (size_t)(models[i].end - models[i].begin);
-            for (int b = 0; sha256 && b < VQ_SHA256_SIZE; b++)
-                sha256[b] = (uint8_t)(digit(models[i].sha256[2 * b]) * 16 +
-                                      digit(models[i].sha256[2 * b + 1]));
-            return VQ_OK;
-        }
-    return vqi_fail(VQ_E_ARG,
-                    "there is no built-in model \"%.40s\" (there is: image, " AUDIO
-                    "action, bins; a path holds a / or a .)",
-                    name);
+    const size_t i = find_model(name);
+    if (i == MODEL_COUNT)
+        return VQ_E_ARG;
+    for (int b = 0; b < VQ_SHA256_SIZE; b++)
+        sha256[b] =
+            (uint8_t)(digit(models[i].sha256[2 * b]) * 16 + digit(models[i].sha256[2 * b + 1]));
+    return VQ_OK;
 }

@@ -14,11 +14,8 @@ const char *cli_builtin_of(const uint8_t digest[VQ_SHA256_SIZE])
 {
     const char *name;
     for (size_t i = 0; (name = vq_codec_builtin(i)); i++) {
-        const void *data;
-        size_t size;
         uint8_t own[VQ_SHA256_SIZE];
-        if (vq_codec_builtin_model(&data, &size, own, name) == VQ_OK &&
-            memcmp(own, digest, sizeof own) == 0)
+        if (vq_codec_builtin_sha256(own, name) == VQ_OK && memcmp(own, digest, sizeof own) == 0)
             return name;
     }
     return NULL;

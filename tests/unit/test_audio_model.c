@@ -51,7 +51,7 @@ static void it_is_what_the_documents_say(void **state)
         assert_int_equal(vq_quantizer_k(info.quantizer, l), 1024);
     const void *data;
     size_t size;
-    assert_ok(vq_codec_builtin_model(&data, &size, NULL, "audio"));
+    assert_ok(vq_codec_builtin_model(&data, &size, "audio"));
     assert_true(size <= 2000000);
     vq_codec_free(codec);
 }
