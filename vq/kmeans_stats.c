@@ -144,6 +144,9 @@ vq_status vq_kmeans_stats_create(vq_kmeans_stats **out, const vq_codebook *codeb
     vqi_stats_form form = {0};
     *out = NULL;
     vq_status status = vqi_options(&own, sizeof own, opts, "vq_kmeans_stats_opts");
+    if (!status && !codebook)
+        status = vqi_fail(VQ_E_ARG, "statistics of no codebook (a SimVQ that is searched by its "
+                                    "basis keeps none: see vq_simvq_search_as)");
     if (!status)
         status = make_form(&form, codebook, &own);
     return status ? status : vqi_stats_create(out, &form);

@@ -44,7 +44,7 @@ typedef struct vq_kmeans_stats_opts {
 /**
  * Make empty statistics for a codebook: only its shape, metric and largest number matter.
  * @param[out] out owned by the caller on VQ_OK, free with vq_kmeans_stats_free().
- * @return VQ_OK; VQ_E_ARG (the dot metric; a bad bound; a codebook of zeros and no largest_value); VQ_E_NOMEM.
+ * @return VQ_OK; VQ_E_ARG (no codebook; the dot metric; a bad bound; a codebook of zeros and no largest_value); VQ_E_NOMEM.
  */
 VQ_API vq_status vq_kmeans_stats_create(vq_kmeans_stats **out, const vq_codebook *codebook,
                                         const vq_kmeans_stats_opts *opts);

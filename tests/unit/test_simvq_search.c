@@ -210,6 +210,9 @@ static void test_refused(void **state)
     vq_quantizer *q = make(&x, 10, 2, 2, 0, 0), *other, *flat;
     vq_codebook *codebook;
     assert_status(VQ_E_ARG, vq_simvq_search_as(&other, q, (vq_simvq_search)3));
+    vq_kmeans_stats *stats;
+    assert_status(VQ_E_ARG, vq_kmeans_stats_create(&stats, NULL, NULL));
+    assert_null(stats);
     assert_null(other);
     assert_ok(vq_codebook_create(&codebook, x, 4, 2, VQ_METRIC_EUCLIDEAN, VQ_DTYPE_F32));
     assert_ok(vq_quantizer_from_codebook(&flat, codebook));
